@@ -1,0 +1,169 @@
+/* kernel_params.h: what every kernel is told. One struct of 32-bit fields per op, so C, CUDA and GLSL push constants share one layout;
+ * at most 128 bytes. Beside each struct: the formula, the bindings in order, the grid size in elements (the core divides by the tile).
+ *
+ * Words used below
+ *   M      rows of the step; the list was recorded for a bucket, the true count is in the step buffer and rows beyond it are skipped
+ *   rows   every op says which count it follows: BL_ROWS_OF_STEP (n_rows) or BL_ROWS_OF_OUTPUT (n_out, the rows whose logits are asked)
+ *   x[M, k] row-major f32, rows contiguous (stride = columns) unless a stride is given; q8 rows are ceil(k / 32) struct bl_q8_block
+ *   W[n, k] n rows of k weights in the format's blocks, rows contiguous
+ * A binding marked "or none" has a NULL buffer and the matching flag clear.
+ *
+ * Numbers: one definition for every device, so that the answer does not depend on it. No fused multiply-add anywhere (compile with
+ * contraction off), float sums in the order written here, integer sums exact.
+ *   dot of q8 activations and quantized weights, per 32 columns in ascending order, one f32 accumulator acc = 0 per output:
+ *       isum = exact integer sum over the 32 columns of (integer weight incl. its integer sub-scale) * q     (int32)
+ *       msum = exact integer sum of (integer sub-min) * q, only formats with a min                             (int32)
+ *       t = d * (float)isum;   t = t - dmin * (float)msum    [Q2_K Q4_K Q5_K]   or   t = t + m * (float)msum   [Q4_1 Q5_1]
+ *       acc = acc + da * t          d, dmin, m: the block's f16 scales as f32; da: the activation block's scale
+ *     integer weight: Q4_0 q-8, Q5_0 q-16, Q8_0 q, Q4_1/Q5_1 q (min m, msum = sum of q8), Q2_K sc*q (msum = sum m*q8), Q3_K (sc-32)*(q-4),
+ *     Q4_K/Q5_K sc*q (msum = m * sum q8), Q6_K sc*(q-32).
+ *   dot of f32 activations: the weight row is dequantised to f32 (w), then 8 accumulators s[j] = 0, j = column mod 8,
+ *       s[j] = s[j] + x[c] * w[c], c ascending;  acc = ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)).
+ *   after the dot:  y = acc;  y = y + bias (if any);  y = y + residual (if any).
+ *   Sums over a row elsewhere (norms, softmax denominators, q.k): the same 8 accumulators and the same final tree.
+ *   exp, tanh and erf are the project's own polynomials (cpu_fallback/ref/math.h), not libm's. */
+#ifndef BL_HAL_KERNEL_PARAMS_H
+#define BL_HAL_KERNEL_PARAMS_H
+#include <stdint.h>
+
+/* ---- the step buffer: everything that changes from step to step, as uint32 words, at fixed places ---- */
+#define BL_STEP_MAX_ROWS 512u
+#define BL_KV_PAGE 32u /* positions per KV page */
+
+enum {
+    BL_STEP_N_ROWS = 0,   /* rows in this step */
+    BL_STEP_N_OUT = 1,    /* rows whose logits are wanted */
+    BL_STEP_PAGE_STRIDE = 2, /* words per sequence in the page table */
+    BL_STEP_MAX_POSITION = 3, /* largest position in this step */
+    BL_STEP_TOKEN = 16,                               /* [512] token id of each row */
+    BL_STEP_POS = BL_STEP_TOKEN + (int)BL_STEP_MAX_ROWS,   /* [512] position of each row in its sequence */
+    BL_STEP_SEQ = BL_STEP_POS + (int)BL_STEP_MAX_ROWS,     /* [512] index of each row's sequence in the page table */
+    BL_STEP_OUT = BL_STEP_SEQ + (int)BL_STEP_MAX_ROWS,     /* [512] for output row i: which row of the step it is */
+    BL_STEP_PAGES = BL_STEP_OUT + (int)BL_STEP_MAX_ROWS    /* [sequences][page stride]: page number of each 32 positions */
+};
+
+enum { BL_ROWS_OF_STEP = 0, BL_ROWS_OF_OUTPUT = 1 };
+
+/* Activations in 8 bits: 32 columns. d = max|x| / 127 (0 when all are 0), q = round-half-to-even(x / d) in -127..127 computed as
+ * x * (1 / d) with the reciprocal in f32; sum[h] = q[16h] + ... + q[16h+15]. A non-finite x makes d NaN, and so the answer. */
+#define BL_Q8_COLUMNS 32u
+struct bl_q8_block {
+    float d;
+    int16_t sum[2];
+    int8_t q[32];
+};
+
+/* embed: y[M, k] = dequantise(W[ids[row], :]).   bindings: step, W[n, k], y.   grid: {k, M}
+ * ids are the step's tokens (source 0) or positions (source 1); an id >= n gives a row of zeros. */
+struct bl_params_embed {
+    uint32_t columns, n_ids, source;
+};
+
+/* matvec, matmul: for each segment s: y_s[M, n_s] = x[M, k] * W_s[n_s, k]^T (+ bias_s[n_s]) (+ residual_s[M, n_s]).
+ * bindings: step, x, then for each segment: W_s, bias_s or none, residual_s or none, y_s.
+ * grid: {sum over s of n_s rounded up to a multiple of BL_LINEAR_ALIGN, M}; so a tile never straddles two segments.
+ * y_s may be the same range as residual_s. A grouped launch (n_segments > 1) is Q, K, V or gate, up: one input, several matrices. */
+#define BL_LINEAR_ALIGN 32u
+#define BL_LINEAR_SEGMENTS 4u
+enum { BL_LINEAR_BIAS = 1, BL_LINEAR_RESIDUAL = 2 };
+struct bl_params_linear {
+    uint32_t k, n_segments, rows, reserved;
+    struct {
+        uint32_t n, format, flags; /* outputs; enum bl_format; BL_LINEAR_* */
+    } segment[BL_LINEAR_SEGMENTS];
+};
+
+/* quantize: y[M, k] as q8.   bindings: step, x, y.   grid: {k / 32, M} (a tail shorter than 32 columns is padded with zeros) */
+struct bl_params_quantize {
+    uint32_t columns, rows;
+};
+
+/* rms_norm:   y = x / sqrt(mean(x^2) + eps) * w          layer_norm:  y = (x - mean(x)) / sqrt(var(x) + eps) * w + b
+ * over each group of `columns` elements; a row holds `groups` of them (heads) and w[columns] is shared by the groups.
+ * As computed: s = 1 / sqrt(sum / columns + eps) in f32; y = (x * s) * w; layer_norm: x - mean first, var = sum((x-mean)^2) / columns.
+ * bindings: step, x, w or none, b or none, y.   grid: {groups, M}.   q8 output: columns is a multiple of 32. */
+enum { BL_NORM_WEIGHT = 1, BL_NORM_BIAS = 2 };
+struct bl_params_norm {
+    uint32_t columns, groups, rows, flags;
+    float eps;
+};
+
+/* rope_table: cos and sin of each row's position.   bindings: step, factors[n_rot / 2] or none, y[M, n_rot] = {cos, sin} pairs.
+ * In double precision: theta = position * base^(-2j/n_rot) / factor_j (factor 1 if none); interpolated = freq_scale * theta.
+ * ext_factor 0: angle = interpolated. Otherwise YaRN (arXiv 2309.00071): low = max(0, floor(corr(beta_fast))), high = min(n_rot - 1,
+ * ceil(corr(beta_slow))), corr(b) = n_rot * ln(n_ctx_orig / (2 pi b)) / (2 ln base); ramp = 1 - clamp((j - low) / max(0.001, high - low), 0, 1),
+ * mix = ramp * ext_factor, angle = interpolated * (1 - mix) + theta * mix. Results are multiplied by attn_factor and rounded to f32.
+ * grid: {n_rot / 2, M} */
+struct bl_params_rope_table {
+    uint32_t n_rot, has_factors;
+    float base, freq_scale, ext_factor, attn_factor, beta_fast, beta_slow;
+    uint32_t n_ctx_orig;
+};
+
+/* rope: rotates the first n_rot of each head's d_head columns, copies the rest.  y may be x.
+ * pair j: layout NORM: columns 2j, 2j+1; layout NEOX: columns j, j + n_rot/2.  (a, b) -> (a*cos - b*sin, a*sin + b*cos), unfused.
+ * bindings: step, x[M, heads * d_head], table[M, n_rot], y.   grid: {heads, M} */
+enum { BL_ROPE_NORM = 0, BL_ROPE_NEOX = 1 };
+struct bl_params_rope {
+    uint32_t heads, d_head, n_rot, layout;
+};
+
+/* kv_store: writes each row's heads into the pages of its sequence: pages[page][head][position mod 32][d_head], in the KV format.
+ * page = table[seq][position / 32].   bindings: step, x[M, heads * d_head], pages.   grid: {heads, M} */
+struct bl_params_kv_store {
+    uint32_t heads, d_head, n_pages;
+};
+
+/* attention: for each row r and head h (kv head g = h / (n_head / n_head_kv)), over positions j of the row's sequence with
+ * first <= j <= p, p = position of r, first = window ? max(0, p - window + 1) : 0:
+ *     s_j = (q . k_j) * scale;  softcap c > 0: s_j = c * tanh(s_j / c);   y = sum_j softmax(s)_j * v_j
+ * Online softmax over pages in ascending order (one block = the positions of one page that are in range): m_new = max(m, max s);
+ * f = exp(m - m_new); l = l * f + sum exp(s_j - m_new) (8 accumulators by j mod 32 mod 8, same tree); acc = acc * f, then for j ascending
+ * acc = acc + exp(s_j - m_new) * v_j. y = acc * (1 / l).
+ * bindings: step, q[M, n_head * d_k], k pages, v pages, y[M, n_head * d_v].   grid: {n_head, M}.   q8 output: d_v is a multiple of 32.
+ * The rows' own keys and values are already in the pages. */
+struct bl_params_attention {
+    uint32_t n_head, n_head_kv, d_k, d_v;
+    uint32_t window, n_pages;
+    float scale, softcap;
+};
+
+/* unary: y = f(x), over M rows of `columns`.   bindings: step, x, y (may be x).   grid: {columns, M} */
+enum bl_unary {
+    BL_UNARY_SILU = 0,   /* x / (1 + exp(-x)) */
+    BL_UNARY_GELU,       /* 0.5 x (1 + erf(x / sqrt 2)) */
+    BL_UNARY_GELU_TANH,  /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    BL_UNARY_GELU_QUICK, /* x / (1 + exp(-1.702 x)) */
+    BL_UNARY_RELU,
+    BL_UNARY_RELU2,      /* max(x, 0)^2 */
+    BL_UNARY_SIGMOID,
+    BL_UNARY_TANH,
+    BL_UNARY_SCALE,      /* a x */
+    BL_UNARY_SOFTCAP,    /* a tanh(x / a) */
+    BL_UNARY_COUNT
+};
+struct bl_params_unary {
+    uint32_t columns, rows, kind;
+    float a;
+};
+
+/* binary: y = x + z or x * z.   z is [M, columns], or [columns] (a weight vector) with broadcast = 1.
+ * bindings: step, x, z, y (may be x or z).   grid: {columns, M} */
+enum { BL_BINARY_ADD = 0, BL_BINARY_MUL = 1, BL_BINARY_SUB = 2 };
+struct bl_params_binary {
+    uint32_t columns, rows, kind, broadcast;
+};
+
+/* glu: y = f(gate) * up, f a unary kind without parameter.   bindings: step, gate, up, y.   grid: {columns, M}; q8: columns multiple of 32 */
+struct bl_params_glu {
+    uint32_t columns, rows, kind;
+};
+
+/* select: y[i, :] = x[out[i], :] for the n_out output rows.   bindings: step, x[M, columns], y.   grid: {columns, n_out} */
+struct bl_params_select {
+    uint32_t columns;
+};
+
+_Static_assert(sizeof(struct bl_q8_block) == 40, "q8 block has no padding");
+_Static_assert(sizeof(struct bl_params_linear) <= 128, "push constants");
+#endif

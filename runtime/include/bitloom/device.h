@@ -1,0 +1,179 @@
+/* bitloom/device.h: devices, buffers, kernels, queues and lists: the thin interface that everything above runs on (tier 3 of the API).
+ *
+ * A device is one processor behind one back end (cpu, null, chaos; CUDA and Vulkan later). Buffers are bytes. Kernels come from the back
+ * end's own tables by key. Work is recorded once into a list and submitted to a queue any number of times; nothing is patched between
+ * submissions: what changes per step is in a buffer that the kernels read.
+ *
+ * Ownership: create makes the caller the owner, destroy takes NULL and ends it. A child (buffer, kernel, queue, list) must be destroyed
+ * before its device; a kernel not before the lists that use it. bl_buffer_destroy and bl_list_destroy never block and may be called while
+ * submitted work still uses the object: the memory goes when that work is done.
+ *
+ * Threads: a device may be used from any thread. One object is used by one thread at a time, except that bl_queue_wait may be called from
+ * any number of threads.
+ *
+ * Errors: a caller's mistake is found once, here, before a back end is called: BL_EINVAL. A lost device is a state that stays: every later
+ * call on it, and every waiter, gets BL_EDEVLOST. */
+#ifndef BITLOOM_DEVICE_H
+#define BITLOOM_DEVICE_H
+#include <bitloom/status.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bl_device bl_device;
+typedef struct bl_buffer bl_buffer;
+typedef struct bl_kernel bl_kernel;
+typedef struct bl_queue bl_queue;
+typedef struct bl_list bl_list;
+
+/* ---- back ends and devices ---- */
+
+typedef struct bl_device_info {
+    char backend[16];     /* "cpu" */
+    char name[128];       /* what a person would call it: the processor's name */
+    char id[32];          /* how to ask for it: "cpu", "cuda:0" */
+    char why_missing[160]; /* "" when it can be opened, else the reason in words */
+} bl_device_info;
+
+/* Lists every device of every back end in this program, missing ones with their reason. Writes at most `n_out` entries, *n_found is the
+ * number there are. Starts no driver that is not needed for the answer. */
+BL_API bl_status bl_devices(bl_device_info *out, uint32_t n_out, uint32_t *n_found) BL_MUST_USE;
+
+typedef struct bl_device_params {
+    size_t struct_size;    /* sizeof(bl_device_params); set by bl_device_default_params */
+    const char *device;    /* "cpu", "null:0", "auto"; "chaos(cpu)" wraps another; NULL = "auto" */
+    uint32_t n_threads;    /* CPU: threads that compute, the caller's included; 0 = one per core that this process may use */
+    uint32_t cpu_mask;     /* CPU: levels allowed, bits 1 << level; 0 = all */
+    uint64_t chaos_seed;   /* chaos: which random order; equal seeds give equal orders */
+    uint64_t chaos_fail_at; /* chaos: the n-th fallible call (1 = first) fails; 0 = none */
+} bl_device_params;
+BL_API void bl_device_default_params(bl_device_params *params);
+
+/* A device named exactly is opened or refused (BL_EUNSUPPORTED with the reason), never replaced by another. */
+BL_API bl_status bl_device_open(const bl_device_params *params, bl_device **out) BL_MUST_USE;
+/* Children must be gone; waits for nothing (queues are idle once destroyed). */
+BL_API void bl_device_close(bl_device *device);
+
+/* Facts about an open device, plain data, constant for its life. 0 = none or unlimited, as said. */
+typedef struct bl_caps {
+    const char *backend;          /* "cpu" */
+    const char *name;
+    uint32_t memory_kinds;        /* bits 1 << enum bl_memory_kind that buffer_create accepts */
+    uint32_t max_push_bytes;      /* at least 128 */
+    uint32_t max_bindings;        /* per dispatch, at least 18 */
+    uint64_t max_binding_bytes;   /* largest range of one binding */
+    uint64_t buffer_alignment;    /* of binding offsets, a power of two; 1 = any */
+    uint32_t max_queues;
+    uint32_t n_threads;           /* CPU: threads that compute */
+    bool coherent;                /* host writes need no bl_buffer_sync */
+    bool timestamps;              /* bl_list_timings works */
+    bool unified;                 /* device memory is host memory: IMPORT_HOST costs nothing */
+} bl_caps;
+BL_API const bl_caps *bl_device_caps(const bl_device *device);
+/* Bytes of device memory now; advisory. */
+BL_API bl_status bl_device_memory(bl_device *device, uint64_t *free_bytes, uint64_t *total_bytes) BL_MUST_USE;
+
+/* ---- buffers ---- */
+
+typedef enum bl_memory_kind {
+    BL_MEM_DEVICE = 0,   /* fast for kernels; no host pointer */
+    BL_MEM_UPLOAD,       /* host writes, device reads */
+    BL_MEM_READBACK,     /* device writes, host reads */
+    BL_MEM_SHARED,       /* both, where memory is unified */
+    BL_MEM_IMPORT_HOST   /* the caller's memory, read only, alive until the buffer's last use */
+} bl_memory_kind;
+
+typedef struct bl_buffer_params {
+    uint64_t bytes;          /* at least 1 */
+    bl_memory_kind kind;
+    const void *host_memory; /* IMPORT_HOST: the memory; else NULL */
+    const char *label;       /* for messages; copied; may be NULL */
+} bl_buffer_params;
+
+/* Contents are undefined (IMPORT_HOST: the caller's). BL_EDEVMEM when memory is out. */
+BL_API bl_status bl_buffer_create(bl_device *device, const bl_buffer_params *params, bl_buffer **out) BL_MUST_USE;
+BL_API void bl_buffer_destroy(bl_buffer *buffer);
+/* Host address for UPLOAD, READBACK, SHARED and IMPORT_HOST, for the buffer's life; NULL for DEVICE (the CPU gives one there too). The
+ * host may touch a range only while no submitted work uses it in conflict. */
+BL_API void *bl_buffer_host(const bl_buffer *buffer);
+BL_API uint64_t bl_buffer_bytes(const bl_buffer *buffer);
+/* After host writes (to_device) or before host reads; does nothing on coherent devices. */
+BL_API bl_status bl_buffer_sync(bl_buffer *buffer, uint64_t offset, uint64_t bytes, bool to_device) BL_MUST_USE;
+
+/* ---- queues: one growing timeline each ---- */
+
+typedef enum bl_queue_kind { BL_QUEUE_COMPUTE = 0, BL_QUEUE_TRANSFER } bl_queue_kind;
+typedef struct bl_fence {
+    bl_queue *queue;
+    uint64_t value; /* reached when the queue's timeline is >= value; 0 is always reached */
+} bl_fence;
+
+BL_API bl_status bl_queue_create(bl_device *device, bl_queue_kind kind, bl_queue **out) BL_MUST_USE;
+/* The queue must be idle: every submitted value waited for. */
+BL_API void bl_queue_destroy(bl_queue *queue);
+/* Asynchronous. Lists of one queue complete in order of submission. `waits` are points of queues of the same device; a point not yet
+ * submitted is legal. *value is what the timeline will reach (may be NULL). */
+BL_API bl_status bl_queue_submit(bl_queue *queue, bl_list *list, const bl_fence *waits, uint32_t n_waits, uint64_t *value) BL_MUST_USE;
+#define BL_WAIT_FOREVER UINT64_MAX
+/* timeout_ns 0 polls. BL_OK, BL_ETIMEOUT or BL_EDEVLOST. */
+BL_API bl_status bl_queue_wait(bl_queue *queue, uint64_t value, uint64_t timeout_ns) BL_MUST_USE;
+
+/* ---- lists: recorded once, replayed ---- */
+
+typedef enum bl_access { BL_READ = 1, BL_WRITE = 2, BL_READ_WRITE = 3 } bl_access;
+typedef struct bl_binding {
+    bl_buffer *buffer; /* NULL: this optional binding is absent */
+    uint64_t offset, bytes;
+    bl_access access;
+} bl_binding;
+
+/* Order: nodes of one lane run in recorded order. Nodes of different lanes are unordered unless `waits` names earlier nodes of the list.
+ * Recorded order is a legal serial order. A write that another lane's node could see without a wait is a mistake that bl_list_end finds
+ * and reports with both labels (BL_EINVAL). */
+typedef struct bl_order {
+    uint32_t lane;
+    const uint32_t *waits; /* node ids */
+    uint32_t n_waits;
+    const char *label;     /* for traces and messages; copied; may be NULL */
+} bl_order;
+
+typedef struct bl_dispatch {
+    bl_kernel *kernel;
+    uint32_t size[3];            /* elements per axis; the core divides by the kernel's tile, rounding up; 0 counts as 1 */
+    const bl_binding *bindings;
+    uint32_t n_bindings;
+    const void *push;            /* copied */
+    uint32_t push_bytes;
+} bl_dispatch;
+
+/* A list is recorded by one thread. flags: 0. */
+BL_API bl_status bl_list_begin(bl_device *device, uint32_t flags, bl_list **out) BL_MUST_USE;
+BL_API bl_status bl_list_dispatch(bl_list *list, const bl_dispatch *dispatch, const bl_order *order, uint32_t *node) BL_MUST_USE;
+/* The ranges must not overlap. */
+BL_API bl_status bl_list_copy(bl_list *list, bl_buffer *to, uint64_t to_offset, bl_buffer *from, uint64_t from_offset, uint64_t bytes,
+                              const bl_order *order, uint32_t *node) BL_MUST_USE;
+/* offset and bytes are multiples of 4. */
+BL_API bl_status bl_list_fill(bl_list *list, bl_buffer *buffer, uint64_t offset, uint64_t bytes, uint32_t pattern,
+                              const bl_order *order, uint32_t *node) BL_MUST_USE;
+/* Seals the list: from here it is immutable and may be submitted. On failure the list can only be destroyed. */
+BL_API bl_status bl_list_end(bl_list *list) BL_MUST_USE;
+BL_API void bl_list_destroy(bl_list *list);
+
+typedef struct bl_node_timing {
+    uint64_t begin_ns, end_ns; /* since an arbitrary start, the same for all nodes of a submission */
+    uint32_t lane;
+    const char *label;         /* the list's own copy */
+} bl_node_timing;
+/* Real start and end of every node of the list's last completed submission. BL_EUNSUPPORTED where caps.timestamps is false or timing was
+ * not turned on. Writes at most n_out. */
+BL_API bl_status bl_list_timings(bl_list *list, bl_node_timing *out, uint32_t n_out, uint32_t *n_nodes) BL_MUST_USE;
+/* Turns the recording of timings on for later submissions. */
+BL_API bl_status bl_list_enable_timings(bl_list *list) BL_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
