@@ -222,6 +222,16 @@ static bl_status call_if(const struct bound *b, struct bl_val *out)
     return BL_OK;
 }
 
+/* What a text cannot do right must be refused, not guessed. */
+static bl_status call_require(const struct bound *b, struct bl_val *out)
+{
+    double condition;
+    BL_TRY(need_number(b, 0, "condition", -HUGE_VAL, HUGE_VAL, false, &condition));
+    if (condition == 0)
+        BL_EVAL_FAIL(b->e, BL_EUNSUPPORTED, "the model needs what the graph does not know: %s", b->slot[1]->kind == BL_VAL_STRING ? b->slot[1]->text : "?");
+    return number_result(b->e, 1, "require()", out);
+}
+
 static bl_status call_exists(const struct bound *b, struct bl_val *out)
 {
     return number_result(b->e, b->slot[0] != NULL, "exists()", out);
@@ -478,6 +488,7 @@ static const struct function {
     {"min", call_min_max, {"!a", "!b"}},
     {"max", call_min_max, {"!a", "!b"}},
     {"if", call_if, {"!condition", "!a", "!b"}},
+    {"require", call_require, {"!condition", "!what"}},
     {"exists", call_exists, {"ref"}},
     {"rows", call_shape, {"!tensor"}},
     {"columns", call_shape, {"!tensor"}},
