@@ -10,6 +10,11 @@
  * lists that are still in use (the core counts uses per submission and calls the destroy slot when the last one is complete), labels,
  * handling of "auto", wrapping.
  *
+ * Threads: slots may be called from any thread, several at once for different objects of a device; one object is used by one thread at a
+ * time, except queue_wait. queue_wait with timeout 0 may be called while the core holds a lock: it must not block and must not call back.
+ * A device that is lost: the back end calls bl_device_mark_lost or answers BL_EDEVLOST from any slot, and wakes its own waiters with
+ * BL_EDEVLOST; from then on only destroy slots, device_close and polls are called.
+ *
  * Adding a slot needs: a null implementation, a conformance case, a line here. Slots are never reordered silently: bump BL_BACKEND_ABI. */
 #ifndef BL_HAL_BACKEND_H
 #define BL_HAL_BACKEND_H
@@ -46,7 +51,7 @@ struct bl_device_fns {
     /* 2 */ bl_status (*memory_info)(bl_device *device, uint64_t *free_bytes, uint64_t *total_bytes);
     /* 3  sets buffer->host for host-visible kinds; the CPU sets it for all */
     bl_status (*buffer_create)(bl_device *device, const bl_buffer_params *params, bl_buffer **out);
-    /* 4  nothing uses the buffer any more */
+    /* 4  no submitted work uses the buffer; a sealed list may still name it, so list_destroy must not look at its buffers */
     void (*buffer_destroy)(bl_buffer *buffer);
     /* 5  optional, NULL = coherent */
     bl_status (*buffer_sync)(bl_buffer *buffer, uint64_t offset, uint64_t bytes, bool to_device);
@@ -54,10 +59,12 @@ struct bl_device_fns {
     bl_status (*kernel_create)(bl_device *device, struct bl_kernel_key key, bl_kernel **out);
     /* 7 */ void (*kernel_destroy)(bl_kernel *kernel);
     /* 8 */ bl_status (*queue_create)(bl_device *device, bl_queue_kind kind, bl_queue **out);
-    /* 9 */ void (*queue_destroy)(bl_queue *queue);
+    /* 9  idle; or the device is lost: then returns when nothing that was submitted touches memory any more */
+    void (*queue_destroy)(bl_queue *queue);
     /* 10  asynchronous; value is what this queue's timeline will reach, previous value + 1 */
     bl_status (*queue_submit)(bl_queue *queue, bl_list *list, const bl_fence *waits, uint32_t n_waits, uint64_t value);
-    /* 11 */ bl_status (*queue_wait)(bl_queue *queue, uint64_t value, uint64_t timeout_ns);
+    /* 11  BL_ETIMEOUT comes without an error frame */
+    bl_status (*queue_wait)(bl_queue *queue, uint64_t value, uint64_t timeout_ns);
     /* 12 */ bl_status (*list_begin)(bl_device *device, uint32_t flags, bl_list **out);
     /* 13  node ids are 0, 1, 2 ... in order of recording; the core passes the id it gave */
     bl_status (*list_dispatch)(bl_list *list, uint32_t node, const struct bl_recorded_dispatch *dispatch);
@@ -83,7 +90,7 @@ struct bl_buffer {
     uint64_t bytes;
     bl_memory_kind kind;
     void *host;                      /* back end */
-    struct bl_object_core *core;
+    struct bl_buffer_core *core;
 };
 struct bl_kernel {
     bl_device *device;
@@ -95,7 +102,7 @@ struct bl_queue {
     bl_device *device;
     bl_queue_kind kind;
     uint64_t submitted;              /* core: last value given out */
-    struct bl_object_core *core;
+    struct bl_queue_core *core;
 };
 struct bl_list {
     bl_device *device;
@@ -106,6 +113,8 @@ struct bl_list {
 struct bl_backend {
     const char *name;
     uint32_t abi;
+    uint32_t score;                  /* "auto" takes the highest that can be opened, the first of equals; 0 = never */
+    bool wraps;                      /* opened as "name(inner)": params->device of open is then "inner" */
     /* Describes device `index` (0, 1, ...). Returns false past the last. A back end that cannot work here describes device 0 with
      * why_missing filled. */
     bool (*describe)(uint32_t index, bl_device_info *out);

@@ -45,8 +45,10 @@ enum {
 enum { BL_ROWS_OF_STEP = 0, BL_ROWS_OF_OUTPUT = 1 };
 
 /* Activations in 8 bits: 32 columns. d = max|x| / 127 (0 when all are 0), q = round-half-to-even(x / d) in -127..127 computed as
- * x * (1 / d) with the reciprocal in f32; sum[h] = q[16h] + ... + q[16h+15]. A non-finite x makes d NaN, and so the answer. */
+ * x * (1 / d) with the reciprocal in f32; sum[h] = q[16h] + ... + q[16h+15]. A non-finite x makes d NaN, q and sum 0, and so the answer
+ * NaN. max|x| below BL_Q8_MIN counts as all zeros: the reciprocal would overflow. */
 #define BL_Q8_COLUMNS 32u
+#define BL_Q8_MIN 0x1p-120f
 struct bl_q8_block {
     float d;
     int16_t sum[2];

@@ -54,7 +54,8 @@ BL_API void bl_device_default_params(bl_device_params *params);
 
 /* A device named exactly is opened or refused (BL_EUNSUPPORTED with the reason), never replaced by another. */
 BL_API bl_status bl_device_open(const bl_device_params *params, bl_device **out) BL_MUST_USE;
-/* Children must be gone; waits for nothing (queues are idle once destroyed). */
+/* Children must be gone; waits for nothing (queues are idle once destroyed). With children alive it logs an error that counts them and
+ * leaves the device as it is: a mistake leaks, it never pulls memory from under running work. */
 BL_API void bl_device_close(bl_device *device);
 
 /* Facts about an open device, plain data, constant for its life. 0 = none or unlimited, as said. */
@@ -89,7 +90,7 @@ typedef enum bl_memory_kind {
 typedef struct bl_buffer_params {
     uint64_t bytes;          /* at least 1 */
     bl_memory_kind kind;
-    const void *host_memory; /* IMPORT_HOST: the memory; else NULL */
+    const void *host_memory; /* IMPORT_HOST: the memory, its address a multiple of caps.buffer_alignment; else NULL */
     const char *label;       /* for messages; copied; may be NULL */
 } bl_buffer_params;
 
@@ -112,10 +113,12 @@ typedef struct bl_fence {
 } bl_fence;
 
 BL_API bl_status bl_queue_create(bl_device *device, bl_queue_kind kind, bl_queue **out) BL_MUST_USE;
-/* The queue must be idle: every submitted value waited for. */
+/* The queue must be idle (every submitted value reached, or the device lost) and no submitted work may wait for it. A queue that is not
+ * idle is left alive and an error is logged. */
 BL_API void bl_queue_destroy(bl_queue *queue);
 /* Asynchronous. Lists of one queue complete in order of submission. `waits` are points of queues of the same device; a point not yet
- * submitted is legal. *value is what the timeline will reach (may be NULL). */
+ * submitted is legal. *value is what the timeline will reach (may be NULL). A list whose buffers were destroyed is refused. A list may be
+ * submitted again while an earlier submission of it is under way. */
 BL_API bl_status bl_queue_submit(bl_queue *queue, bl_list *list, const bl_fence *waits, uint32_t n_waits, uint64_t *value) BL_MUST_USE;
 #define BL_WAIT_FOREVER UINT64_MAX
 /* timeout_ns 0 polls. BL_OK, BL_ETIMEOUT or BL_EDEVLOST. */
@@ -123,6 +126,7 @@ BL_API bl_status bl_queue_wait(bl_queue *queue, uint64_t value, uint64_t timeout
 
 /* ---- lists: recorded once, replayed ---- */
 
+/* Kernels, copies and fills may read every kind but READBACK and write every kind but UPLOAD and IMPORT_HOST. */
 typedef enum bl_access { BL_READ = 1, BL_WRITE = 2, BL_READ_WRITE = 3 } bl_access;
 typedef struct bl_binding {
     bl_buffer *buffer; /* NULL: this optional binding is absent */
@@ -130,11 +134,12 @@ typedef struct bl_binding {
     bl_access access;
 } bl_binding;
 
+#define BL_MAX_LANES 1024u
 /* Order: nodes of one lane run in recorded order. Nodes of different lanes are unordered unless `waits` names earlier nodes of the list.
  * Recorded order is a legal serial order. A write that another lane's node could see without a wait is a mistake that bl_list_end finds
  * and reports with both labels (BL_EINVAL). */
 typedef struct bl_order {
-    uint32_t lane;
+    uint32_t lane;         /* below BL_MAX_LANES */
     const uint32_t *waits; /* node ids */
     uint32_t n_waits;
     const char *label;     /* for traces and messages; copied; may be NULL */
@@ -149,7 +154,8 @@ typedef struct bl_dispatch {
     uint32_t push_bytes;
 } bl_dispatch;
 
-/* A list is recorded by one thread. flags: 0. */
+/* A list is recorded by one thread. flags: 0. order may be NULL: lane 0, no waits. node may be NULL. A call refused with BL_EINVAL recorded
+ * nothing, and recording may go on. */
 BL_API bl_status bl_list_begin(bl_device *device, uint32_t flags, bl_list **out) BL_MUST_USE;
 BL_API bl_status bl_list_dispatch(bl_list *list, const bl_dispatch *dispatch, const bl_order *order, uint32_t *node) BL_MUST_USE;
 /* The ranges must not overlap. */
@@ -167,8 +173,8 @@ typedef struct bl_node_timing {
     uint32_t lane;
     const char *label;         /* the list's own copy */
 } bl_node_timing;
-/* Real start and end of every node of the list's last completed submission. BL_EUNSUPPORTED where caps.timestamps is false or timing was
- * not turned on. Writes at most n_out. */
+/* Real start and end of every node of the list's last completed submission. BL_EUNSUPPORTED where caps.timestamps is false or no
+ * submission was timed; BL_EINVAL while one is under way. Writes at most n_out; *n_nodes is the number of nodes. */
 BL_API bl_status bl_list_timings(bl_list *list, bl_node_timing *out, uint32_t n_out, uint32_t *n_nodes) BL_MUST_USE;
 /* Turns the recording of timings on for later submissions. */
 BL_API bl_status bl_list_enable_timings(bl_list *list) BL_MUST_USE;

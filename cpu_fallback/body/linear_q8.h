@@ -1,0 +1,174 @@
+/* body/linear_q8.h: matvec and matmul with q8 activations. Eight rows of weights are unpacked to a panel where lane = output, so a dot needs
+ * no horizontal sums: four activation bytes are broadcast, multiplied and added. One body for all formats and row classes: matvec unpacks
+ * eight rows at a time (eight sequential streams of memory), matmul 32 (each activation row is loaded once for 32 outputs). */
+#ifndef BL_CPU_BODY_LINEAR_Q8_H
+#define BL_CPU_BODY_LINEAR_Q8_H
+#include "cpu_fallback/body/quants.h"
+
+enum { CHUNK = 8, GROUPS = TILE_LINEAR_X / 8, DOT_ROWS = 4 }; /* panels (32 columns) and groups of eight outputs unpacked at once */
+
+struct linear_scratch {
+    struct panel panels[GROUPS][CHUNK];
+    vf acc[BL_STEP_MAX_ROWS][GROUPS];
+};
+
+/* acc[r] = acc[r] + dot of 32 columns, for n rows of activations and eight outputs. */
+static INLINE void dot_panel(uint32_t format, int n, const struct panel *p, const struct bl_q8_block *const *a, vf *acc)
+{
+    const struct quant_facts facts = facts_of(format);
+    const vb ones = vp_set1(1);
+    const vb first = facts.scales == 2 ? vp_firsts(p->scales) : facts.scales ? p->scales : ones;
+    const vb second = facts.scales == 2 ? vp_seconds(p->scales) : first;
+    const vb offsets = vp_shift_left(facts.scales ? p->scales : ones, facts.offset_bits);
+    const vb mins = facts.scales && facts.e_at ? p->mins : ones;
+    vi isum[DOT_ROWS];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i += facts.run) {
+        vsum run[DOT_ROWS];
+#pragma GCC unroll 8
+        for (int c = i; c < i + facts.run; c++) {
+#pragma GCC unroll 4
+            for (int r = 0; r < n; r++) {
+                vsum product = facts.is_signed ? vsum_mul_s8(p->w[c], a[r]->q + 4 * c) : vsum_mul_u8(p->w[c], a[r]->q + 4 * c);
+                run[r] = c == i ? product : vsum_add(run[r], product);
+            }
+        }
+#pragma GCC unroll 4
+        for (int r = 0; r < n; r++) {
+            vi total = vsum_total(run[r], i < 4 ? first : second);
+            isum[r] = i == 0 ? total : vi_add(isum[r], total);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < n; r++) {
+        if (facts.offset_bits)
+            isum[r] = vi_sub(isum[r], vp_dot(offsets, a[r]->sum));
+        vf t = vf_mul(p->d, vf_from_vi(isum[r]));
+        if (facts.e_at)
+            t = vf_add(t, vf_mul(p->e, vf_from_vi(vp_dot(mins, a[r]->sum))));
+        acc[r] = vf_add(acc[r], vf_mul(vf_set1(a[r]->d), t));
+    }
+}
+
+/* n rows of activations against one group's panels. */
+static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uint32_t n_panels, const struct bl_q8_block *x, size_t x_stride,
+                              vf *out)
+{
+    const struct bl_q8_block *a[DOT_ROWS];
+    vf acc[DOT_ROWS];
+    for (int r = 0; r < n; r++) {
+        a[r] = x + (size_t)r * x_stride;
+        acc[r] = out[r * GROUPS];
+    }
+    for (uint32_t i = 0; i < n_panels; i++) {
+        dot_panel(format, n, p + i, a, acc);
+        for (int r = 0; r < n; r++)
+            a[r]++;
+    }
+    for (int r = 0; r < n; r++)
+        out[r * GROUPS] = acc[r];
+}
+
+static INLINE void store_group(const struct linear_tile *t, uint32_t row, uint32_t n0, vf y)
+{
+    const size_t at = (size_t)row * t->n + n0;
+    if (n0 + 8 <= t->n1) {
+        if (t->bias)
+            y = vf_add(y, vf_load(t->bias + n0));
+        if (t->residual)
+            y = vf_add(y, vf_load(t->residual + at));
+        vf_store(t->y + at, y);
+        return;
+    }
+    float lanes[8];
+    vf_store(lanes, y);
+    for (uint32_t i = 0; i < t->n1 - n0; i++) {
+        float one = lanes[i];
+        if (t->bias)
+            one = one + t->bias[n0 + i];
+        if (t->residual)
+            one = one + t->residual[at + i];
+        t->y[at + i] = one;
+    }
+}
+
+/* `groups` times eight outputs from n0 on, all rows. */
+static INLINE void linear_groups_q8(uint32_t format, const struct linear_tile *t, const struct bl_q8_block *x, uint32_t n0, uint32_t groups,
+                                    struct linear_scratch *s)
+{
+    const uint32_t per_block = block_elements(format) / 32, bytes = block_bytes(format), n_panels = t->k / 32;
+    for (uint32_t r = 0; r < t->m; r++)
+        for (uint32_t g = 0; g < groups; g++)
+            s->acc[r][g] = vf_set1(0);
+    for (uint32_t chunk = 0; chunk < n_panels; chunk += CHUNK) {
+        const uint32_t count = min_u32(CHUNK, n_panels - chunk);
+        for (uint32_t g = 0; g < groups; g++) {
+            const uint8_t *rows[8];
+            for (uint32_t i = 0; i < 8; i++) /* rows past the end repeat the last one; their lanes are not stored */
+                rows[i] = t->weights + (size_t)min_u32(n0 + 8 * g + i, t->n1 - 1) * t->row_bytes + (size_t)(chunk / per_block) * bytes;
+            for (uint32_t i = 0; i < count; i += per_block) {
+                unpack_block(format, rows, &s->panels[g][i]);
+                for (int r = 0; r < 8; r++)
+                    rows[r] += bytes;
+            }
+        }
+        uint32_t r = 0;
+        for (; r + DOT_ROWS <= t->m; r += DOT_ROWS)
+            for (uint32_t g = 0; g < groups; g++)
+                dot_panels(format, DOT_ROWS, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, &s->acc[r][g]);
+        for (; r < t->m; r++)
+            for (uint32_t g = 0; g < groups; g++)
+                dot_panels(format, 1, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, &s->acc[r][g]);
+    }
+    for (uint32_t r = 0; r < t->m; r++)
+        for (uint32_t g = 0; g < groups; g++)
+            if (n0 + 8 * g < t->n1)
+                store_group(t, r, n0 + 8 * g, s->acc[r][g]);
+}
+
+typedef void group_fn(const struct linear_tile *t, const struct bl_q8_block *x, uint32_t n0, uint32_t groups, struct linear_scratch *s);
+
+#define PICK_FLOAT(NAME, name)
+#define PICK_QUANT(NAME, name) \
+    static void groups_##name(const struct linear_tile *t, const struct bl_q8_block *x, uint32_t n0, uint32_t groups, struct linear_scratch *s) \
+    { \
+        linear_groups_q8(BL_FMT_##NAME, t, x, n0, groups, s); \
+    }
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) PICK_##kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef PICK_QUANT
+#define PICK_QUANT(NAME, name) [BL_FMT_##NAME] = groups_##name,
+static group_fn *const group_fns[BL_FMT_WEIGHT_COUNT] = {
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) PICK_##kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+};
+#undef PICK_QUANT
+#undef PICK_FLOAT
+
+static INLINE void linear_q8(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch, uint32_t groups)
+{
+    struct linear_tile t;
+    for (uint32_t index = first; index < last; index++)
+        if (linear_tile_at(call, index, &t))
+            for (uint32_t n0 = t.n0; n0 < t.n1; n0 += 8 * groups)
+                group_fns[t.format](&t, call->bindings[1], n0, min_u32(groups, (t.n1 - n0 + 7) / 8), scratch);
+}
+
+void LEVEL_NAME(matvec_q8)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    linear_q8(call, first, last, scratch, 1);
+}
+
+void LEVEL_NAME(matmul_q8)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    linear_q8(call, first, last, scratch, GROUPS);
+}
+
+size_t LEVEL_NAME(linear_q8_scratch)(const void *push)
+{
+    (void)push; /* the rows are only known at run time */
+    return sizeof(struct linear_scratch);
+}
+#endif

@@ -1,0 +1,229 @@
+/* body/rows.h: ops along a row: embed, unary, binary, glu, quantize, the norms, rope. Definitions: ref/rows.c, ref/norm.c, ref/rope.c. */
+#ifndef BL_CPU_BODY_ROWS_H
+#define BL_CPU_BODY_ROWS_H
+#include "cpu_fallback/body/dequantize.h"
+#include "cpu_fallback/body/math.h"
+#include "cpu_fallback/body/parts.h"
+
+#include <math.h>
+
+#define UNUSED_SCRATCH (void)scratch
+
+static INLINE void embed(const struct bl_cpu_call *call, uint32_t first, uint32_t last, uint32_t format)
+{
+    const struct bl_params_embed *p = call->push;
+    const uint32_t *ids = step_of(call) + (p->source ? BL_STEP_POS : BL_STEP_TOKEN);
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_EMBED_X, TILE_EMBED_Y, p->columns, rows_of(call, BL_ROWS_OF_STEP));
+        for (uint32_t r = t.y0; r < t.y1 && t.x0 < t.x1; r++) {
+            float *y = (float *)call->bindings[2] + (size_t)r * p->columns + t.x0;
+            const uint8_t *row = (const uint8_t *)call->bindings[1] + (size_t)ids[r] * row_bytes_of(format, p->columns);
+            if (ids[r] < p->n_ids)
+                dequantize_row(format, row + row_bytes_of(format, t.x0), y, t.x1 - t.x0);
+            else
+                memset(y, 0, (t.x1 - t.x0) * sizeof y[0]);
+        }
+    }
+}
+
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) \
+    void LEVEL_NAME(embed_##name##_f32)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch) \
+    { \
+        UNUSED_SCRATCH; \
+        embed(call, first, last, BL_FMT_##NAME); \
+    }
+#include "hal/formats.def"
+#undef BL_FORMAT
+
+void LEVEL_NAME(unary_f32)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    UNUSED_SCRATCH;
+    const struct bl_params_unary *p = call->push;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_COLUMNS_X, TILE_COLUMNS_Y, p->columns, rows_of(call, p->rows));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            const float *x = (const float *)call->bindings[1] + (size_t)r * p->columns;
+            float *y = (float *)call->bindings[2] + (size_t)r * p->columns;
+            for (uint32_t c = t.x0; c < t.x1; c += 8) {
+                const uint32_t n = min_u32(8, t.x1 - c);
+                vf_store_part(y + c, vf_unary(p->kind, p->a, vf_load_part(x + c, n)), n);
+            }
+        }
+    }
+}
+
+void LEVEL_NAME(binary_f32)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    UNUSED_SCRATCH;
+    const struct bl_params_binary *p = call->push;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_COLUMNS_X, TILE_COLUMNS_Y, p->columns, rows_of(call, p->rows));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            const float *x = (const float *)call->bindings[1] + (size_t)r * p->columns;
+            const float *z = (const float *)call->bindings[2] + (p->broadcast ? 0 : (size_t)r * p->columns);
+            float *y = (float *)call->bindings[3] + (size_t)r * p->columns;
+            for (uint32_t c = t.x0; c < t.x1; c += 8) {
+                const uint32_t n = min_u32(8, t.x1 - c);
+                vf a = vf_load_part(x + c, n), b = vf_load_part(z + c, n);
+                vf_store_part(y + c, p->kind == BL_BINARY_ADD ? vf_add(a, b) : p->kind == BL_BINARY_MUL ? vf_mul(a, b) : vf_sub(a, b), n);
+            }
+        }
+    }
+}
+
+static INLINE void glu(const struct bl_cpu_call *call, uint32_t first, uint32_t last, bool to_q8)
+{
+    const struct bl_params_glu *p = call->push;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_COLUMNS_X, TILE_COLUMNS_Y, p->columns, rows_of(call, p->rows));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            const size_t at = (size_t)r * p->columns;
+            const float *gate = (const float *)call->bindings[1] + at, *up = (const float *)call->bindings[2] + at;
+            vf block[4];
+            for (uint32_t c = t.x0; c < t.x1; c += 8) {
+                const uint32_t n = min_u32(8, t.x1 - c);
+                vf y = vf_mul(vf_unary(p->kind, 0, vf_load_part(gate + c, n)), vf_load_part(up + c, n));
+                block[c / 8 % 4] = y;
+                if (!to_q8)
+                    vf_store_part((float *)call->bindings[3] + at + c, y, n);
+                else if (c % 32 == 24)
+                    store_q8_block(block, (struct bl_q8_block *)call->bindings[3] + (at + c) / 32);
+            }
+        }
+    }
+}
+
+void LEVEL_NAME(glu_f32)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    UNUSED_SCRATCH;
+    glu(call, first, last, false);
+}
+
+void LEVEL_NAME(glu_q8)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    UNUSED_SCRATCH;
+    glu(call, first, last, true);
+}
+
+void LEVEL_NAME(quantize_q8)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    UNUSED_SCRATCH;
+    const struct bl_params_quantize *p = call->push;
+    const uint32_t blocks = (p->columns + 31) / 32;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_QUANTIZE_X, TILE_QUANTIZE_Y, blocks, rows_of(call, p->rows));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            const float *x = (const float *)call->bindings[1] + (size_t)r * p->columns;
+            for (uint32_t b = t.x0; b < t.x1; b++) {
+                vf v[4];
+                for (uint32_t i = 0; i < 4; i++) {
+                    const uint32_t c = min_u32(32 * b + 8 * i, p->columns);
+                    v[i] = vf_load_part(x + c, min_u32(8, p->columns - c));
+                }
+                store_q8_block(v, (struct bl_q8_block *)call->bindings[2] + (size_t)r * blocks + b);
+            }
+        }
+    }
+}
+
+static INLINE void norm(const struct bl_cpu_call *call, uint32_t first, uint32_t last, bool centred, bool to_q8)
+{
+    const struct bl_params_norm *p = call->push;
+    const float *w = p->flags & BL_NORM_WEIGHT ? call->bindings[2] : NULL, *b = p->flags & BL_NORM_BIAS ? call->bindings[3] : NULL;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_NORM_X, TILE_NORM_Y, p->groups, rows_of(call, p->rows));
+        for (uint32_t g = t.x0; g < t.x1 && t.y0 < t.y1; g++) {
+            const size_t at = ((size_t)t.y0 * p->groups + g) * p->columns;
+            const float *x = (const float *)call->bindings[1] + at;
+            vf sum = vf_set1(0), mean = vf_set1(0), squares = vf_set1(0);
+            if (centred) {
+                for (uint32_t c = 0; c < p->columns; c += 8)
+                    sum = vf_add(sum, vf_load_part(x + c, min_u32(8, p->columns - c)));
+                mean = vf_set1(vf_sum(sum) / (float)p->columns);
+            }
+            for (uint32_t c = 0; c < p->columns; c += 8) {
+                const uint32_t n = min_u32(8, p->columns - c);
+                vf v = vf_sub(vf_load_part(x + c, n), mean);
+                if (centred && n < 8)
+                    v = vf_first(v, n);
+                squares = vf_add(squares, vf_mul(v, v));
+            }
+            const vf scale = vf_set1(1.0f / sqrtf(vf_sum(squares) / (float)p->columns + p->eps));
+            vf block[4];
+            for (uint32_t c = 0; c < p->columns; c += 8) {
+                const uint32_t n = min_u32(8, p->columns - c);
+                vf y = vf_mul(vf_sub(vf_load_part(x + c, n), mean), scale);
+                if (w)
+                    y = vf_mul(y, vf_load_part(w + c, n));
+                if (b)
+                    y = vf_add(y, vf_load_part(b + c, n));
+                block[c / 8 % 4] = y;
+                if (!to_q8)
+                    vf_store_part((float *)call->bindings[4] + at + c, y, n);
+                else if (c % 32 == 24)
+                    store_q8_block(block, (struct bl_q8_block *)call->bindings[4] + (at + c) / 32);
+            }
+        }
+    }
+}
+_Static_assert(TILE_NORM_Y == 1, "norm takes one row per tile");
+
+#define NORM_KERNEL(name, centred, to_q8) \
+    void LEVEL_NAME(name)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch) \
+    { \
+        UNUSED_SCRATCH; \
+        norm(call, first, last, centred, to_q8); \
+    }
+NORM_KERNEL(rms_norm_f32, false, false)
+NORM_KERNEL(rms_norm_q8, false, true)
+NORM_KERNEL(layer_norm_f32, true, false)
+NORM_KERNEL(layer_norm_q8, true, true)
+
+static INLINE void rotate_head(const struct bl_params_rope *p, const float *x, const float *table, float *y)
+{
+    const uint32_t half = p->n_rot / 2;
+    const bool norm_layout = p->layout == BL_ROPE_NORM;
+    uint32_t j = 0;
+    for (; j + 8 <= half; j += 8) {
+        vf a, b, cosine, sine;
+        vf_load_pairs(table + 2 * j, &cosine, &sine);
+        if (norm_layout) {
+            vf_load_pairs(x + 2 * j, &a, &b);
+        } else {
+            a = vf_load(x + j);
+            b = vf_load(x + j + half);
+        }
+        vf c = vf_sub(vf_mul(a, cosine), vf_mul(b, sine)), d = vf_add(vf_mul(a, sine), vf_mul(b, cosine));
+        if (norm_layout) {
+            vf_store_pairs(y + 2 * j, c, d);
+        } else {
+            vf_store(y + j, c);
+            vf_store(y + j + half, d);
+        }
+    }
+    for (; j < half; j++) {
+        const uint32_t c0 = norm_layout ? 2 * j : j, c1 = norm_layout ? 2 * j + 1 : j + half;
+        const float a = x[c0], b = x[c1], cosine = table[2 * j], sine = table[2 * j + 1];
+        y[c0] = a * cosine - b * sine;
+        y[c1] = a * sine + b * cosine;
+    }
+    if (x != y)
+        memcpy(y + p->n_rot, x + p->n_rot, (p->d_head - p->n_rot) * sizeof y[0]);
+}
+
+void LEVEL_NAME(rope_f32)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    UNUSED_SCRATCH;
+    const struct bl_params_rope *p = call->push;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_HEADS_X, TILE_HEADS_Y, p->heads, rows_of(call, BL_ROWS_OF_STEP));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            for (uint32_t h = t.x0; h < t.x1; h++) {
+                const size_t at = ((size_t)r * p->heads + h) * p->d_head;
+                rotate_head(p, (const float *)call->bindings[1] + at, (const float *)call->bindings[2] + (size_t)r * p->n_rot,
+                            (float *)call->bindings[3] + at);
+            }
+        }
+    }
+}
+#endif

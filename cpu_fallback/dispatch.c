@@ -1,0 +1,127 @@
+/* dispatch.c: which function answers a key. Owns the levels (detection, names) and the tiles; knows no kernel's inside. */
+#include "cpu_fallback/call.h"
+#include "cpu_fallback/table.h"
+
+#include <stdatomic.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+static const struct level {
+    const char *name, *text;
+    const struct bl_cpu_table *table;
+} levels[BL_CPU_LEVEL_COUNT] = {
+#define LEVEL(NAME, name, text) [BL_CPU_##NAME] = {#name, text, &bl_cpu_table_##name},
+    BL_CPU_LEVELS(LEVEL)
+#undef LEVEL
+};
+
+static const uint32_t tiles[BL_OP_COUNT][2] = {
+    [BL_OP_EMBED] = {TILE_EMBED_X, TILE_EMBED_Y},
+    [BL_OP_MATVEC] = {TILE_LINEAR_X, TILE_LINEAR_Y},
+    [BL_OP_MATMUL] = {TILE_LINEAR_X, TILE_LINEAR_Y},
+    [BL_OP_QUANTIZE] = {TILE_QUANTIZE_X, TILE_QUANTIZE_Y},
+    [BL_OP_RMS_NORM] = {TILE_NORM_X, TILE_NORM_Y},
+    [BL_OP_LAYER_NORM] = {TILE_NORM_X, TILE_NORM_Y},
+    [BL_OP_ROPE_TABLE] = {TILE_ROPE_TABLE_X, TILE_ROPE_TABLE_Y},
+    [BL_OP_ROPE] = {TILE_HEADS_X, TILE_HEADS_Y},
+    [BL_OP_KV_STORE] = {TILE_HEADS_X, TILE_HEADS_Y},
+    [BL_OP_ATTENTION] = {TILE_ATTENTION_X, TILE_ATTENTION_Y},
+    [BL_OP_UNARY] = {TILE_COLUMNS_X, TILE_COLUMNS_Y},
+    [BL_OP_BINARY] = {TILE_COLUMNS_X, TILE_COLUMNS_Y},
+    [BL_OP_GLU] = {TILE_COLUMNS_X, TILE_COLUMNS_Y},
+    [BL_OP_SELECT] = {TILE_COLUMNS_X, TILE_COLUMNS_Y},
+};
+
+const char *bl_cpu_level_name(enum bl_cpu_level level)
+{
+    return levels[level].name;
+}
+
+const char *bl_cpu_level_text(enum bl_cpu_level level)
+{
+    return levels[level].text;
+}
+
+#if defined(__x86_64__)
+/* The processor must have the instructions and the system must save the upper halves of the registers. */
+static bool has_avx2(void)
+{
+    uint32_t a, b, c, d, state_low, state_high;
+    const uint32_t needed = bit_FMA | bit_F16C | bit_AVX | bit_OSXSAVE;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed)
+        return false;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_AVX2))
+        return false;
+    __asm__("xgetbv" : "=a"(state_low), "=d"(state_high) : "c"(0));
+    return (state_low & 6u) == 6u;
+}
+#endif
+
+#if defined(__aarch64__)
+static bool has_neon(void)
+{
+#if defined(__linux__)
+    return (getauxval(AT_HWCAP) & 2u) != 0; /* HWCAP_ASIMD */
+#else
+    return true; /* part of every AArch64 application profile */
+#endif
+}
+#endif
+
+uint32_t bl_cpu_levels_present(void)
+{
+    static _Atomic uint32_t known; /* 0: not yet detected; threads that race write the same value */
+    uint32_t present = atomic_load_explicit(&known, memory_order_relaxed);
+    if (present)
+        return present;
+    present = 1u << BL_CPU_C;
+#if defined(__x86_64__)
+    if (has_avx2())
+        present |= 1u << BL_CPU_AVX2;
+#elif defined(__aarch64__)
+    if (has_neon())
+        present |= 1u << BL_CPU_NEON;
+#endif
+    atomic_store_explicit(&known, present, memory_order_relaxed);
+    return present;
+}
+
+/* Every key of kernels.def has a legal row class, so the class takes no part in the search: one function serves all of an op's classes. */
+static const struct bl_cpu_row *find_row(const struct bl_cpu_table *table, struct bl_kernel_key key)
+{
+    for (size_t i = 0; i < table->n_rows; i++) {
+        const struct bl_cpu_row *row = &table->rows[i];
+        if (row->op == key.op && (row->weight == ANY_WEIGHT || row->weight == key.weight) && row->activation == key.activation)
+            return row;
+    }
+    return NULL;
+}
+
+static bool is_listed(struct bl_kernel_key key)
+{
+    struct bl_kernel_key keys[512];
+    size_t n = bl_kernel_keys(keys, sizeof keys / sizeof keys[0]);
+    for (size_t i = 0; i < n && i < sizeof keys / sizeof keys[0]; i++)
+        if (bl_kernel_key_equal(keys[i], key))
+            return true;
+    return false;
+}
+
+bool bl_cpu_kernel_find(struct bl_kernel_key key, uint32_t mask, struct bl_cpu_kernel *out)
+{
+    if (!is_listed(key))
+        return false;
+    mask = (mask & bl_cpu_levels_present()) | 1u << BL_CPU_C;
+    for (uint32_t level = BL_CPU_LEVEL_COUNT; level-- > 0;) {
+        const struct bl_cpu_row *row = mask >> level & 1u ? find_row(levels[level].table, key) : NULL;
+        if (!row)
+            continue;
+        *out = (struct bl_cpu_kernel){key, {tiles[key.op][0], tiles[key.op][1], 1}, row->scratch_bytes, row->fn, (enum bl_cpu_level)level};
+        return true;
+    }
+    return false;
+}

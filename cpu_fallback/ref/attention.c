@@ -1,0 +1,123 @@
+/* ref/attention.c: the KV cache in pages: kv_store and attention with an online softmax, one page at a time. */
+#include "cpu_fallback/ref/math.h"
+#include "cpu_fallback/ref/ref.h"
+
+static float load_kv(const void *pages, size_t at, uint32_t format)
+{
+    return format == BL_FMT_F16 ? bl_f16_to_f32(((const uint16_t *)pages)[at]) : ((const float *)pages)[at];
+}
+
+static void kv_store(const struct bl_cpu_call *call, uint32_t first, uint32_t last, uint32_t format)
+{
+    const struct bl_params_kv_store *p = call->push;
+    const uint32_t *step = step_of(call);
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_HEADS_X, TILE_HEADS_Y, p->heads, rows_of(call, BL_ROWS_OF_STEP));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            uint32_t position = step[(uint32_t)BL_STEP_POS + r];
+            for (uint32_t h = t.x0; h < t.x1; h++) {
+                const float *x = (const float *)call->bindings[1] + ((size_t)r * p->heads + h) * p->d_head;
+                size_t at = (((size_t)page_of(step, r, position) * p->heads + h) * BL_KV_PAGE + position % BL_KV_PAGE) * p->d_head;
+                for (uint32_t c = 0; c < p->d_head; c++) {
+                    if (format == BL_FMT_F16)
+                        ((uint16_t *)call->bindings[2])[at + c] = bl_f32_to_f16(x[c]);
+                    else
+                        ((float *)call->bindings[2])[at + c] = x[c];
+                }
+            }
+        }
+    }
+}
+
+void bl_kv_store_f32_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    kv_store(call, first, last, BL_FMT_F32);
+}
+
+void bl_kv_store_f16_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    kv_store(call, first, last, BL_FMT_F16);
+}
+
+static float score(const struct bl_params_attention *p, const float *q, const void *pages, size_t at, uint32_t format)
+{
+    struct ref_sum sum = {{0}};
+    for (uint32_t c = 0; c < p->d_k; c++)
+        ref_sum_add(&sum, c, q[c] * load_kv(pages, at + c, format));
+    float s = ref_sum_total(&sum) * p->scale;
+    return p->softcap > 0 ? p->softcap * tanh_f32(s / p->softcap) : s;
+}
+
+/* y[d_v] of one row and one head. */
+static void attend(const struct bl_cpu_call *call, uint32_t row, uint32_t head, uint32_t format, float *y)
+{
+    const struct bl_params_attention *p = call->push;
+    const uint32_t *step = step_of(call);
+    const uint32_t group = head / (p->n_head / p->n_head_kv);
+    const uint32_t position = step[(uint32_t)BL_STEP_POS + row];
+    const uint32_t begin = p->window && position + 1 > p->window ? position + 1 - p->window : 0;
+    const float *q = (const float *)call->bindings[1] + ((size_t)row * p->n_head + head) * p->d_k;
+    float m = -bl_bits_f32(0x7f800000u), l = 0;
+    for (uint32_t c = 0; c < p->d_v; c++)
+        y[c] = 0;
+    for (uint32_t page = begin / BL_KV_PAGE; page <= position / BL_KV_PAGE; page++) {
+        const size_t place = ((size_t)page_of(step, row, page * BL_KV_PAGE) * p->n_head_kv + group) * BL_KV_PAGE;
+        const uint32_t j0 = page == begin / BL_KV_PAGE ? begin % BL_KV_PAGE : 0;
+        const uint32_t j1 = page == position / BL_KV_PAGE ? position % BL_KV_PAGE + 1 : BL_KV_PAGE;
+        float s[BL_KV_PAGE], new_m = m;
+        for (uint32_t j = j0; j < j1; j++) {
+            s[j] = score(p, q, call->bindings[2], (place + j) * p->d_k, format);
+            new_m = max_f32(s[j], new_m);
+        }
+        struct ref_sum sum = {{0}};
+        for (uint32_t j = j0; j < j1; j++) {
+            s[j] = exp_f32(s[j] - new_m);
+            ref_sum_add(&sum, j, s[j]);
+        }
+        float f = exp_f32(m - new_m);
+        l = l * f + ref_sum_total(&sum);
+        m = new_m;
+        for (uint32_t c = 0; c < p->d_v; c++) {
+            y[c] = y[c] * f;
+            for (uint32_t j = j0; j < j1; j++)
+                y[c] = y[c] + s[j] * load_kv(call->bindings[3], (place + j) * p->d_v + c, format);
+        }
+    }
+    for (uint32_t c = 0; c < p->d_v; c++)
+        y[c] = y[c] * (1.0f / l);
+}
+
+size_t bl_attention_scratch_c(const void *push)
+{
+    return ((const struct bl_params_attention *)push)->d_v * sizeof(float);
+}
+
+static void attention(const struct bl_cpu_call *call, uint32_t first, uint32_t last, float *scratch, uint32_t format, bool to_q8)
+{
+    const struct bl_params_attention *p = call->push;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_ATTENTION_X, TILE_ATTENTION_Y, p->n_head, rows_of(call, BL_ROWS_OF_STEP));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            for (uint32_t h = t.x0; h < t.x1; h++) {
+                size_t at = ((size_t)r * p->n_head + h) * p->d_v;
+                attend(call, r, h, format, scratch);
+                if (!to_q8)
+                    memcpy((float *)call->bindings[4] + at, scratch, p->d_v * sizeof scratch[0]);
+                for (uint32_t c = 0; to_q8 && c < p->d_v; c += 32)
+                    bl_ref_quantize_block(scratch + c, 32, (struct bl_q8_block *)call->bindings[4] + (at + c) / 32);
+            }
+        }
+    }
+}
+
+#define ATTENTION_KERNEL(name, format, to_q8) \
+    void bl_attention_##name##_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch) \
+    { \
+        attention(call, first, last, scratch, format, to_q8); \
+    }
+ATTENTION_KERNEL(f32_f32, BL_FMT_F32, false)
+ATTENTION_KERNEL(f32_q8, BL_FMT_F32, true)
+ATTENTION_KERNEL(f16_f32, BL_FMT_F16, false)
+ATTENTION_KERNEL(f16_q8, BL_FMT_F16, true)

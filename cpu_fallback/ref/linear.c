@@ -1,0 +1,74 @@
+/* ref/linear.c: matvec and matmul. One function per activation format serves every weight format and row class. */
+#include "cpu_fallback/ref/ref.h"
+
+static void store(const struct linear_tile *t, uint32_t row, uint32_t output, float acc)
+{
+    size_t at = (size_t)row * t->n + output;
+    float y = acc;
+    if (t->bias)
+        y = y + t->bias[output];
+    if (t->residual)
+        y = y + t->residual[at];
+    t->y[at] = y;
+}
+
+/* Dequantises a piece of 256 columns at a time, so that no scratch is needed; the accumulators do not notice. */
+static float dot_f32(const struct linear_tile *t, const uint8_t *weights, const float *x)
+{
+    struct ref_sum sum = {{0}};
+    float w[256];
+    for (uint32_t c0 = 0; c0 < t->k; c0 += 256) {
+        uint32_t n = min_u32(256, t->k - c0);
+        bl_cpu_dequantize_row((enum bl_format)t->format, weights + row_bytes_of(t->format, c0), w, n);
+        for (uint32_t c = 0; c < n; c++)
+            ref_sum_add(&sum, c, x[c0 + c] * w[c]);
+    }
+    return ref_sum_total(&sum);
+}
+
+static float dot_q8(const struct linear_tile *t, const uint8_t *weights, const struct bl_q8_block *x)
+{
+    float acc = 0;
+    for (uint32_t b = 0; b < t->k / 32; b++) {
+        struct ref_block w;
+        bl_ref_decode(t->format, weights, b, &w);
+        int32_t isum = 0, msum = 0;
+        for (uint32_t c = 0; c < 32; c++) {
+            isum += w.scale[c / 16] * w.q[c] * x[b].q[c];
+            msum += w.min[c / 16] * x[b].q[c];
+        }
+        float value = w.d * (float)isum;
+        if (w.has_min)
+            value = value + w.e * (float)msum;
+        acc = acc + x[b].d * value;
+    }
+    return acc;
+}
+
+void bl_linear_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    const float *x = call->bindings[1];
+    struct linear_tile t;
+    for (uint32_t index = first; index < last; index++) {
+        if (!linear_tile_at(call, index, &t))
+            continue;
+        for (uint32_t i = t.n0; i < t.n1; i++)
+            for (uint32_t r = 0; r < t.m; r++)
+                store(&t, r, i, dot_f32(&t, t.weights + (size_t)i * t.row_bytes, x + (size_t)r * t.k));
+    }
+}
+
+void bl_linear_q8_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    const struct bl_q8_block *x = call->bindings[1];
+    struct linear_tile t;
+    for (uint32_t index = first; index < last; index++) {
+        if (!linear_tile_at(call, index, &t))
+            continue;
+        for (uint32_t i = t.n0; i < t.n1; i++)
+            for (uint32_t r = 0; r < t.m; r++)
+                store(&t, r, i, dot_q8(&t, t.weights + (size_t)i * t.row_bytes, x + (size_t)r * (t.k / 32)));
+    }
+}

@@ -1,0 +1,173 @@
+/* ref/rows.c: ops that walk a row of columns: embed, select, unary, binary, glu, quantize. */
+#include "cpu_fallback/ref/math.h"
+#include "cpu_fallback/ref/ref.h"
+
+static void embed(const struct bl_cpu_call *call, uint32_t first, uint32_t last, enum bl_format format)
+{
+    const struct bl_params_embed *p = call->push;
+    const uint32_t *step = step_of(call), *ids = step + (p->source ? BL_STEP_POS : BL_STEP_TOKEN);
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_EMBED_X, TILE_EMBED_Y, p->columns, rows_of(call, BL_ROWS_OF_STEP));
+        for (uint32_t r = t.y0; r < t.y1 && t.x0 < t.x1; r++) {
+            float *y = (float *)call->bindings[2] + (size_t)r * p->columns;
+            if (ids[r] >= p->n_ids) {
+                for (uint32_t c = t.x0; c < t.x1; c++)
+                    y[c] = 0;
+                continue;
+            }
+            const uint8_t *row = (const uint8_t *)call->bindings[1] + (size_t)ids[r] * row_bytes_of(format, p->columns);
+            bl_cpu_dequantize_row(format, row + row_bytes_of(format, t.x0), y + t.x0, t.x1 - t.x0);
+        }
+    }
+}
+
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) \
+    void bl_embed_##name##_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch) \
+    { \
+        (void)scratch; \
+        embed(call, first, last, BL_FMT_##NAME); \
+    }
+#include "hal/formats.def"
+#undef BL_FORMAT
+
+void bl_select_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    const struct bl_params_select *p = call->push;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_COLUMNS_X, TILE_COLUMNS_Y, p->columns, rows_of(call, BL_ROWS_OF_OUTPUT));
+        for (uint32_t i = t.y0; i < t.y1; i++) {
+            const float *x = (const float *)call->bindings[1] + (size_t)step_of(call)[(uint32_t)BL_STEP_OUT + i] * p->columns;
+            float *y = (float *)call->bindings[2] + (size_t)i * p->columns;
+            for (uint32_t c = t.x0; c < t.x1; c++)
+                y[c] = x[c];
+        }
+    }
+}
+
+float bl_ref_unary(uint32_t kind, float a, float x)
+{
+    switch (kind) {
+    case BL_UNARY_SILU:
+        return x / (1.0f + exp_f32(-x));
+    case BL_UNARY_GELU:
+        return (0.5f * x) * (1.0f + erf_f32(x * 0.707106781f));
+    case BL_UNARY_GELU_TANH:
+        return (0.5f * x) * (1.0f + tanh_f32(0.797884561f * (x + 0.044715f * ((x * x) * x))));
+    case BL_UNARY_GELU_QUICK:
+        return x / (1.0f + exp_f32(-1.702f * x));
+    case BL_UNARY_RELU:
+        return max_f32(x, 0.0f);
+    case BL_UNARY_RELU2:
+        return max_f32(x, 0.0f) * max_f32(x, 0.0f);
+    case BL_UNARY_SIGMOID:
+        return 1.0f / (1.0f + exp_f32(-x));
+    case BL_UNARY_TANH:
+        return tanh_f32(x);
+    case BL_UNARY_SCALE:
+        return a * x;
+    default: /* BL_UNARY_SOFTCAP */
+        return a * tanh_f32(x / a);
+    }
+}
+
+void bl_unary_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    const struct bl_params_unary *p = call->push;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_COLUMNS_X, TILE_COLUMNS_Y, p->columns, rows_of(call, p->rows));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            const float *x = (const float *)call->bindings[1] + (size_t)r * p->columns;
+            float *y = (float *)call->bindings[2] + (size_t)r * p->columns;
+            for (uint32_t c = t.x0; c < t.x1; c++)
+                y[c] = bl_ref_unary(p->kind, p->a, x[c]);
+        }
+    }
+}
+
+void bl_binary_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    const struct bl_params_binary *p = call->push;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_COLUMNS_X, TILE_COLUMNS_Y, p->columns, rows_of(call, p->rows));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            const float *x = (const float *)call->bindings[1] + (size_t)r * p->columns;
+            const float *z = (const float *)call->bindings[2] + (p->broadcast ? 0 : (size_t)r * p->columns);
+            float *y = (float *)call->bindings[3] + (size_t)r * p->columns;
+            for (uint32_t c = t.x0; c < t.x1; c++)
+                y[c] = p->kind == BL_BINARY_ADD ? x[c] + z[c] : p->kind == BL_BINARY_MUL ? x[c] * z[c] : x[c] - z[c];
+        }
+    }
+}
+
+static void glu(const struct bl_cpu_call *call, uint32_t first, uint32_t last, bool to_q8)
+{
+    const struct bl_params_glu *p = call->push;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_COLUMNS_X, TILE_COLUMNS_Y, p->columns, rows_of(call, p->rows));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            const float *gate = (const float *)call->bindings[1] + (size_t)r * p->columns;
+            const float *up = (const float *)call->bindings[2] + (size_t)r * p->columns;
+            for (uint32_t c0 = t.x0; c0 < t.x1; c0 += 32) {
+                float value[32];
+                uint32_t n = min_u32(32, t.x1 - c0);
+                for (uint32_t i = 0; i < n; i++)
+                    value[i] = bl_ref_unary(p->kind, 0, gate[c0 + i]) * up[c0 + i];
+                if (to_q8)
+                    bl_ref_quantize_block(value, n, (struct bl_q8_block *)call->bindings[3] + ((size_t)r * p->columns + c0) / 32);
+                else
+                    memcpy((float *)call->bindings[3] + (size_t)r * p->columns + c0, value, n * sizeof value[0]);
+            }
+        }
+    }
+}
+
+void bl_glu_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    glu(call, first, last, false);
+}
+
+void bl_glu_q8_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    glu(call, first, last, true);
+}
+
+void bl_ref_quantize_block(const float *x, uint32_t n, struct bl_q8_block *out)
+{
+    *out = (struct bl_q8_block){0};
+    uint32_t largest = 0; /* compared as bits: NaN is above infinity */
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t magnitude = bl_f32_bits(x[i]) & 0x7fffffffu;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    if (largest >= 0x7f800000u) {
+        out->d = bl_bits_f32(0x7fc00000u);
+        return;
+    }
+    if (bl_bits_f32(largest) < BL_Q8_MIN)
+        return;
+    out->d = bl_bits_f32(largest) / 127.0f;
+    float inverse = 1.0f / out->d;
+    for (uint32_t i = 0; i < n; i++) {
+        out->q[i] = (int8_t)((x[i] * inverse + ROUND_MAGIC) - ROUND_MAGIC);
+        out->sum[i / 16] = (int16_t)(out->sum[i / 16] + out->q[i]);
+    }
+}
+
+void bl_quantize_q8_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    (void)scratch;
+    const struct bl_params_quantize *p = call->push;
+    const uint32_t blocks = (p->columns + 31) / 32;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_QUANTIZE_X, TILE_QUANTIZE_Y, blocks, rows_of(call, p->rows));
+        for (uint32_t r = t.y0; r < t.y1; r++)
+            for (uint32_t b = t.x0; b < t.x1; b++)
+                bl_ref_quantize_block((const float *)call->bindings[1] + (size_t)r * p->columns + 32 * b, min_u32(32, p->columns - 32 * b),
+                                      (struct bl_q8_block *)call->bindings[2] + (size_t)r * blocks + b);
+    }
+}

@@ -1,0 +1,26 @@
+/* table.h: what a level hands to the dispatcher: rows of functions. Only dispatch.c and the levels' table.c read it. */
+#ifndef BL_CPU_TABLE_H
+#define BL_CPU_TABLE_H
+#include "cpu_fallback/ops.h"
+
+struct bl_cpu_row {
+    uint16_t op;
+    uint8_t weight;     /* ANY_WEIGHT: the function looks at the segments or needs no weight */
+    uint8_t activation;
+    bl_cpu_fn fn;
+    size_t (*scratch_bytes)(const void *push);
+};
+#define ANY_WEIGHT UINT8_MAX
+
+struct bl_cpu_table {
+    const struct bl_cpu_row *rows;
+    size_t n_rows;
+};
+
+extern const struct bl_cpu_table bl_cpu_table_c;
+#if defined(__x86_64__)
+extern const struct bl_cpu_table bl_cpu_table_avx2;
+#elif defined(__aarch64__)
+extern const struct bl_cpu_table bl_cpu_table_neon;
+#endif
+#endif

@@ -1,0 +1,227 @@
+/* x86/avx2.h: the vector helpers of level AVX2: what body/ is written in. Eight f32 (vf), eight i32 (vi), 32 bytes (vb), sums of byte
+ * products on their way to 32 bits (vsum). Each helper means the same on every ISA; knows no op and no format. */
+#ifndef BL_CPU_X86_AVX2_H
+#define BL_CPU_X86_AVX2_H
+#include "cpu_fallback/call.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+#define INLINE inline __attribute__((always_inline))
+#define LEVEL_NAME(name) bl_##name##_avx2
+#define LEVEL_TABLE bl_cpu_table_avx2
+
+typedef __m256 vf;
+typedef __m256i vi, vb, vsum;
+
+/* ---- f32 ---- */
+static INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
+static INLINE void vf_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
+static INLINE vf vf_set1(float a) { return _mm256_set1_ps(a); }
+static INLINE vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+static INLINE vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+static INLINE vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+static INLINE vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+static INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); } /* a < b ? a : b */
+static INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); } /* a > b ? a : b */
+static INLINE vf vf_sign(vf a) { return _mm256_and_ps(a, _mm256_set1_ps(-0.0f)); }
+static INLINE vf vf_xor(vf a, vf b) { return _mm256_xor_ps(a, b); }
+static INLINE vf vf_less_select(vf a, vf b, vf yes, vf no) /* a < b ? yes : no */
+{
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+static INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
+static INLINE vf vf_load_u8(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p))); }
+static INLINE vf vf_load_s8(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p))); }
+static INLINE vf vf_load_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
+static INLINE vf vf_load_bf16(const void *p)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
+}
+static INLINE void vf_store_f16(void *p, vf a) { _mm_storeu_si128(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
+
+/* The first n lanes of a, zeros after. */
+static INLINE vf vf_first(vf a, uint32_t n)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane)));
+}
+
+/* ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)) */
+static INLINE float vf_sum(vf a)
+{
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* Lane i: vf_sum(a[i]). */
+static INLINE vf vf_sum8(const vf a[8])
+{
+    __m256 four[4], two[2];
+    for (int i = 0; i < 4; i++)
+        four[i] = _mm256_add_ps(_mm256_permute2f128_ps(a[i], a[i + 4], 0x20), _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+    for (int i = 0; i < 2; i++)
+        two[i] = _mm256_add_ps(_mm256_shuffle_ps(four[2 * i], four[2 * i + 1], 0x44), _mm256_shuffle_ps(four[2 * i], four[2 * i + 1], 0xee));
+    return _mm256_add_ps(_mm256_shuffle_ps(two[0], two[1], 0x88), _mm256_shuffle_ps(two[0], two[1], 0xdd));
+}
+
+static INLINE float vf_largest(vf a)
+{
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* 16 floats e0 o0 e1 o1 ... <-> e, o. */
+static INLINE void vf_load_pairs(const float *p, vf *even, vf *odd)
+{
+    __m256 a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + 8);
+    __m256 low = _mm256_permute2f128_ps(a, b, 0x20), high = _mm256_permute2f128_ps(a, b, 0x31);
+    *even = _mm256_shuffle_ps(low, high, 0x88);
+    *odd = _mm256_shuffle_ps(low, high, 0xdd);
+}
+static INLINE void vf_store_pairs(float *p, vf even, vf odd)
+{
+    __m256 low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
+    _mm256_storeu_ps(p, _mm256_permute2f128_ps(low, high, 0x20));
+    _mm256_storeu_ps(p + 8, _mm256_permute2f128_ps(low, high, 0x31));
+}
+
+/* The f16 at rows[i] + at, for eight rows. */
+static INLINE vf vf_gather_f16(const uint8_t *const rows[8], size_t at)
+{
+    uint16_t h[8];
+    for (int i = 0; i < 8; i++)
+        memcpy(&h[i], rows[i] + at, 2);
+    return _mm256_cvtph_ps(_mm_setr_epi16((short)h[0], (short)h[1], (short)h[2], (short)h[3], (short)h[4], (short)h[5], (short)h[6], (short)h[7]));
+}
+
+/* The steps of exp: the integer in the low bits of a (a = integer + ROUND_MAGIC), and p * 2^n in two factors. */
+static INLINE vf vf_scale_by_power(vf p, vf shifted, vf magic)
+{
+    __m256i n = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_castps_si256(magic)), half = _mm256_srai_epi32(n, 1);
+    const __m256i bias = _mm256_set1_epi32(127);
+    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias), 23)));
+}
+
+/* The bits of the largest magnitude of 32 floats; NaN is above infinity. */
+static INLINE uint32_t vf_largest_magnitude(const vf v[4])
+{
+    const __m256i mask = _mm256_set1_epi32(0x7fffffff);
+    __m256i m = _mm256_setzero_si256();
+    for (int i = 0; i < 4; i++)
+        m = _mm256_max_epi32(m, _mm256_and_si256(_mm256_castps_si256(v[i]), mask));
+    __m128i four = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
+    __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+
+/* q = round(v * inverse) as bytes, and the sums of each half. */
+static INLINE void vf_store_q8(const vf v[4], float inverse, struct bl_q8_block *out)
+{
+    __m256i i[4];
+    for (int n = 0; n < 4; n++)
+        i[n] = _mm256_cvtps_epi32(_mm256_mul_ps(v[n], _mm256_set1_ps(inverse)));
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(i[0], i[1]), _mm256_packs_epi32(i[2], i[3]));
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)); /* packs work in each half on its own */
+    _mm256_storeu_si256((void *)out->q, bytes);
+    __m256i sums = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
+    sums = _mm256_add_epi32(sums, _mm256_shuffle_epi32(sums, 0x4e));
+    sums = _mm256_add_epi32(sums, _mm256_shuffle_epi32(sums, 0xb1));
+    out->sum[0] = (int16_t)_mm256_extract_epi16(sums, 0);
+    out->sum[1] = (int16_t)_mm256_extract_epi16(sums, 8);
+}
+
+/* ---- 32 bytes ---- */
+static INLINE vb vb_load(const uint8_t *p) { return _mm256_loadu_si256((const void *)p); }
+static INLINE void vb_store(uint8_t *p, vb a) { _mm256_storeu_si256((void *)p, a); }
+static INLINE vb vb_set1(int a) { return _mm256_set1_epi8((char)a); }
+static INLINE vb vb_and(vb a, vb b) { return _mm256_and_si256(a, b); }
+static INLINE vb vb_or(vb a, vb b) { return _mm256_or_si256(a, b); }
+static INLINE vb vb_field(vb a, int shift, int mask) /* (a >> shift) & mask in every byte; mask < 2^(8 - shift) */
+{
+    return _mm256_and_si256(_mm256_srli_epi16(a, shift), _mm256_set1_epi8((char)mask));
+}
+static INLINE vb vb_place(vb a, int shift) { return _mm256_slli_epi16(a, shift); } /* no bit of a byte may leave it */
+/* 16 bytes -> their low nibbles, then their high nibbles. */
+static INLINE vb vb_nibbles(const uint8_t *p)
+{
+    __m128i a = _mm_loadu_si128((const void *)p);
+    return _mm256_and_si256(_mm256_inserti128_si256(_mm256_castsi128_si256(a), _mm_srli_epi16(a, 4), 1), _mm256_set1_epi8(15));
+}
+/* Bit i of 32 -> byte i: 255 or 0. */
+static INLINE vb vb_bits(const uint8_t *p)
+{
+    int bits;
+    memcpy(&bits, p, 4);
+    const __m256i byte_of = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), byte_of), bit), bit);
+}
+/* v[row] holds eight 4-byte groups; afterwards v[i] holds group i of each row. */
+static INLINE void vb_transpose(vb v[8])
+{
+    __m256i a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+        a[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        b[i] = _mm256_unpacklo_epi64(a[i], a[i + 2]);
+        b[i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 2]);
+        b[i + 2] = _mm256_unpacklo_epi64(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
+        v[i + 4] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
+    }
+}
+
+/* ---- pairs of i16: vb as 8 x 2 ---- */
+static INLINE vb vp_set1(int a) { return _mm256_set1_epi16((short)a); }
+static INLINE vb vp_sub(vb a, vb b) { return _mm256_sub_epi16(a, b); }
+static INLINE vb vp_shift_left(vb a, int n) { return _mm256_slli_epi16(a, n); }
+static INLINE vb vp_shift_right(vb a, int n) { return _mm256_srli_epi16(a, n); }
+static INLINE vb vp_widen_u8(uint64_t low, uint64_t high) { return _mm256_cvtepu8_epi16(_mm_set_epi64x((long long)high, (long long)low)); }
+static INLINE vb vp_load_u8(const uint8_t *p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)p)); }
+static INLINE vb vp_load_s8(const uint8_t *p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)p)); }
+static INLINE vb vp_twice_u8(uint64_t bytes) /* pair i: byte i, byte i */
+{
+    __m256i a = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+    return _mm256_or_si256(a, _mm256_slli_epi32(a, 16));
+}
+static INLINE vb vp_firsts(vb a) /* pair i: a[i][0], a[i][0] */
+{
+    return _mm256_or_si256(_mm256_and_si256(a, _mm256_set1_epi32(0xffff)), _mm256_slli_epi32(a, 16));
+}
+static INLINE vb vp_seconds(vb a)
+{
+    return _mm256_blend_epi16(a, _mm256_srli_epi32(a, 16), 0x55);
+}
+static INLINE vi vp_dot(vb pairs, const int16_t other[2]) /* lane i: pairs[i][0] * other[0] + pairs[i][1] * other[1] */
+{
+    int both;
+    memcpy(&both, other, 4);
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi32(both));
+}
+
+/* ---- i32 and byte products ---- */
+static INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+static INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+static INLINE vb four_of(const int8_t *a)
+{
+    int four;
+    memcpy(&four, a, 4);
+    return _mm256_set1_epi32(four);
+}
+/* Lane i (4 bytes of w, 4 bytes a): products w * a, not yet summed to one number. Unsigned w <= 63 (or 127 where one product pair is the
+ * whole sum): a pair is at most 2 * 63 * 127, two pairs still fit in 16 bits. */
+static INLINE vsum vsum_mul_u8(vb w, const int8_t *a) { return _mm256_maddubs_epi16(w, four_of(a)); }
+static INLINE vsum vsum_mul_s8(vb w, const int8_t *a) { return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four_of(a), w)); }
+static INLINE vsum vsum_add(vsum a, vsum b) { return _mm256_add_epi16(a, b); }
+/* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
+static INLINE vi vsum_total(vsum a, vb scale) { return _mm256_madd_epi16(a, scale); }
+#endif

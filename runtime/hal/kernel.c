@@ -1,0 +1,49 @@
+/* kernel.c: the kernel cache: one bl_kernel per key and device, and what is unsupported is remembered too. */
+#include "hal/kernel.h"
+
+#include "hal/core.h"
+
+bl_status bl_kernel_get(bl_device *device, struct bl_kernel_key key, bl_kernel **out)
+{
+    bl_errors_clear();
+    REQUIRE_OBJECT(out);
+    *out = NULL;
+    REQUIRE_OBJECT(device);
+    BL_TRY(bl_device_usable(device));
+    struct bl_device_core *core = device->core;
+    bl_status status = BL_OK;
+    pthread_mutex_lock(&core->kernel_lock);
+    uint32_t k = 0;
+    while (k < core->n_kernels && !bl_kernel_key_equal(core->kernels[k].key, key))
+        k++;
+    if (k == core->n_kernels) {
+        bl_kernel *kernel = NULL;
+        status = bl_grow(&core->kernels, &core->kernel_capacity, core->n_kernels, sizeof *core->kernels);
+        if (status == BL_OK)
+            status = bl_device_answer(device, device->fns->kernel_create(device, key, &kernel));
+        if (status == BL_OK || status == BL_EUNSUPPORTED) {
+            if (status == BL_OK) {
+                kernel->device = device;
+                kernel->key = key;
+            }
+            core->kernels[core->n_kernels++] = (struct kernel_entry){key, status == BL_OK ? kernel : NULL};
+            status = BL_OK;
+        }
+    }
+    if (status == BL_OK)
+        *out = core->kernels[k].kernel;
+    pthread_mutex_unlock(&core->kernel_lock);
+    if (status != BL_OK)
+        return bl_error_trace(status, __FILE__, __LINE__);
+    if (!*out) {
+        char name[64];
+        bl_kernel_key_name(key, name, sizeof name);
+        BL_FAIL(BL_EUNSUPPORTED, "device %s has no kernel %s (rows %u, tuning %u)", core->id, name, key.row_class, key.tuning);
+    }
+    return BL_OK;
+}
+
+const char *bl_kernel_name(const bl_kernel *kernel)
+{
+    return kernel->name;
+}
