@@ -261,7 +261,7 @@ static bl_status emit_launch(struct emitter *e, uint32_t index)
         BL_FAIL(BL_EUNSUPPORTED, "%s:%u: device %s has no kernel %s", e->g->text_name, first->line, bl_device_caps(e->t->device)->backend, name);
     }
     BL_TRY(status);
-    uint32_t waits[BL_MAX_LANES * 4];
+    uint32_t waits[BL_SCHEDULE_LANES * 4];
     if (launch->n_waits > sizeof waits / sizeof waits[0])
         BL_FAIL(BL_EINTERNAL, "%s:%u: %u waits", e->g->text_name, first->line, launch->n_waits);
     for (uint32_t i = 0; i < launch->n_waits; i++)

@@ -146,9 +146,9 @@ bl_status bl_graph_add_node(struct bl_graph *g, const struct bl_node *node, uint
 /* X(NAME, name, grouped, lanes). "serial" runs one node after the other; "grouped" makes one launch of linears that share an input;
  * "streams" puts independent nodes on parallel lanes; the fourth does both. */
 #define BL_SCHEDULES(X)                                              \
-    X(SERIAL, "serial", 0, 1) X(GROUPED, "grouped", 1, 1) X(STREAMS, "streams", 0, BL_MAX_LANES) \
-    X(GROUPED_STREAMS, "grouped-streams", 1, BL_MAX_LANES)
-#define BL_MAX_LANES 8u
+    X(SERIAL, "serial", 0, 1) X(GROUPED, "grouped", 1, 1) X(STREAMS, "streams", 0, BL_SCHEDULE_LANES) \
+    X(GROUPED_STREAMS, "grouped-streams", 1, BL_SCHEDULE_LANES)
+#define BL_SCHEDULE_LANES 8u
 enum bl_schedule_kind {
 #define BL_SCHEDULE_ENUM(NAME, name, grouped, lanes) BL_SCHEDULE_##NAME,
     BL_SCHEDULES(BL_SCHEDULE_ENUM)

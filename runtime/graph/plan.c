@@ -116,7 +116,7 @@ bl_status bl_plan_create(const struct bl_graph *graph, const struct bl_schedule 
     size_t n = graph->n_values;
     struct bl_plan *plan = calloc(1, sizeof *plan);
     struct planner p = {graph, schedule, malloc(n * 4), calloc(n, 4), calloc(n, 4), NULL, malloc(n * sizeof *p.placed), 0, alignment < 64 ? 64 : alignment};
-    uint32_t tail[BL_MAX_LANES];
+    uint32_t tail[BL_SCHEDULE_LANES];
     memset(tail, 0xff, sizeof tail);
     bl_status status = BL_OK;
     if (plan)

@@ -202,8 +202,8 @@ static uint32_t choose_lane(const struct bl_schedule *s, uint32_t l, const uint3
 
 static void merge_clock(const struct bl_schedule *s, uint32_t *clock, uint32_t l)
 {
-    const uint32_t *other = s->clocks + (size_t)l * BL_MAX_LANES;
-    for (uint32_t lane = 0; lane < BL_MAX_LANES; lane++)
+    const uint32_t *other = s->clocks + (size_t)l * BL_SCHEDULE_LANES;
+    for (uint32_t lane = 0; lane < BL_SCHEDULE_LANES; lane++)
         if (other[lane] > clock[lane])
             clock[lane] = other[lane];
     const struct bl_launch *launch = &s->launches[l];
@@ -236,14 +236,14 @@ static void find_waits(struct bl_schedule *s, uint32_t l, uint32_t *clock)
 
 static bl_status make_lanes(const struct bl_graph *g, struct bl_schedule *s)
 {
-    s->clocks = bl_arena_alloc(&s->arena, (uint64_t)s->n_launches * BL_MAX_LANES, sizeof *s->clocks);
+    s->clocks = bl_arena_alloc(&s->arena, (uint64_t)s->n_launches * BL_SCHEDULE_LANES, sizeof *s->clocks);
     s->waits = bl_arena_alloc(&s->arena, s->n_deps, sizeof *s->waits);
     uint64_t *finish = calloc(s->n_launches ? s->n_launches : 1, sizeof *finish); /* cost of the longest way from the start */
     if (!s->clocks || !s->waits || !finish) {
         free(finish);
         return no_memory(g);
     }
-    uint32_t tail[BL_MAX_LANES] = {0}, known[BL_MAX_LANES];
+    uint32_t tail[BL_SCHEDULE_LANES] = {0}, known[BL_SCHEDULE_LANES];
     for (uint32_t l = 0; l < s->n_launches; l++) {
         struct bl_launch *launch = &s->launches[l];
         memset(known, 0, sizeof known);
@@ -255,7 +255,7 @@ static bl_status make_lanes(const struct bl_graph *g, struct bl_schedule *s)
         }
         finish[l] += launch_cost(g, launch);
         uint32_t lane = s->n_lanes ? choose_lane(s, l, tail, finish, known) : 0;
-        uint32_t *clock = s->clocks + (size_t)l * BL_MAX_LANES;
+        uint32_t *clock = s->clocks + (size_t)l * BL_SCHEDULE_LANES;
         launch->lane = lane;
         if (lane == s->n_lanes) {
             s->n_lanes++;
@@ -309,7 +309,7 @@ void bl_schedule_destroy(struct bl_schedule *schedule)
 
 bool bl_schedule_before(const struct bl_schedule *s, uint32_t a, uint32_t b)
 {
-    return s->clocks[(size_t)b * BL_MAX_LANES + s->launches[a].lane] > s->launches[a].index_in_lane;
+    return s->clocks[(size_t)b * BL_SCHEDULE_LANES + s->launches[a].lane] > s->launches[a].index_in_lane;
 }
 
 /* ---- the attention block of a layer ---- */

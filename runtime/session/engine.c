@@ -160,8 +160,8 @@ static bl_status run_step(bl_model *m, const bl_row *rows, uint32_t n)
     if (atomic_exchange(&m->interrupted, false))
         BL_FAIL(BL_ECANCELLED, "interrupted");
     uint32_t n_out = fill_step(m, rows, n);
-    bl_list *list;
-    uint64_t value;
+    bl_list *list = NULL;
+    uint64_t value = 0;
     BL_TRY(get_list(m, n, n_out ? n_out : 1, &list));
     if (m->trace)
         BL_TRY(bl_list_enable_timings(list));

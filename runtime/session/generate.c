@@ -129,7 +129,7 @@ static bl_status generate(struct run *run)
     run->r->end = BL_END_LENGTH;
     while (run->p->max_tokens < 0 || run->r->n_generated < (uint32_t)run->p->max_tokens) {
         int32_t token;
-        bool over;
+        bool over = false;
         BL_TRY(bl_sampler_sample(run->sampler, bl_logits(m, 0), &token));
         if (bl_tokenizer_is_end(m->tokenizer, token) && !run->p->ignore_end) {
             run->r->end = BL_END_TOKEN;
