@@ -67,7 +67,7 @@ static const struct bl_range bopomofo_ranges[] = {{0x3105, 0x312f}};
 static const struct bl_run_rule bopomofo = {{.ranges = bopomofo_ranges, .n_ranges = COUNT(bopomofo_ranges)}, 1, UINT32_MAX};
 
 /* CJK, Kana, Thai, Lao, Khmer, Myanmar, Hangul */
-static const struct bl_range asian_ranges[] = {{0xe00, 0xeff}, {0x1000, 0x109f}, {0x1100, 0x11ff}, {0x1780, 0x17ff}, {0x2f00, 0x2fdf},
+static const struct bl_range asian_ranges[] = {{0xe40, 0xeff}, {0x1000, 0x109f}, {0x1100, 0x11ff}, {0x1780, 0x17ff}, {0x2f00, 0x2fdf},
                                                {0x3040, 0x30ff}, {0x3400, 0x4dbf}, {0x4e00, 0x9fff}, {0xa9e0, 0xa9ff}, {0xaa60, 0xaa7f},
                                                {0xac00, 0xd7af}, {0xf900, 0xfaff}, {0xff65, 0xff9f}};
 static const struct bl_run_rule asian = {{.ranges = asian_ranges, .n_ranges = COUNT(asian_ranges)}, 1, UINT32_MAX};
@@ -162,6 +162,8 @@ SPLITTER(lines, RUN(newlines));
 SPLITTER(spaces, RUN(not_space));
 
 #define MERGELESS BL_PRE_IGNORE_MERGES
+#define SARVAM_FLAGS (BL_PRE_RAW | BL_PRE_ESCAPE)
+#define GEMMA4_FLAGS (SARVAM_FLAGS | BL_PRE_NEWLINES | BL_PRE_ADD_BOS)
 #define LLAMA_FLAGS (BL_PRE_IGNORE_MERGES | BL_PRE_ADD_BOS)
 static const struct bl_pre names[] = {
     {"default", &fallback, 0},
@@ -202,9 +204,9 @@ static const struct bl_pre names[] = {
     {"viking", &viking, 0},
     {"superbpe", &superbpe, 0},
     {"chameleon", &chameleon, BL_PRE_ADD_BOS},
-    {"gemma4", &lines, BL_PRE_RAW | BL_PRE_ESCAPE | BL_PRE_ADD_BOS},
-    {"granite-embed-multi-311m", &lines, BL_PRE_RAW | BL_PRE_ESCAPE | BL_PRE_ADD_BOS},
-    {"sarvam-moe", &lines, BL_PRE_RAW | BL_PRE_ESCAPE},
+    {"gemma4", &lines, GEMMA4_FLAGS},
+    {"granite-embed-multi-311m", &lines, GEMMA4_FLAGS},
+    {"sarvam-moe", &lines, SARVAM_FLAGS},
     {"whitespace", &spaces, BL_PRE_RAW},
 };
 

@@ -85,7 +85,8 @@ enum {
     BL_PRE_IGNORE_MERGES = 1, /* a piece that is a token stays whole */
     BL_PRE_ADD_BOS = 2,       /* unless the file says otherwise */
     BL_PRE_RAW = 4,           /* merges work on UTF-8 characters, not on bytes written as characters */
-    BL_PRE_ESCAPE = 8         /* spaces are written as U+2581 */
+    BL_PRE_ESCAPE = 8,        /* spaces are written as U+2581 */
+    BL_PRE_NEWLINES = 16      /* a piece of line ends that is a token stays whole */
 };
 struct bl_pre {
     const char *name;
