@@ -162,7 +162,8 @@ bl_status cpu_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded
         const bl_binding *binding = &dispatch->bindings[b];
         if (binding->buffer) {
             bindings[b] = (unsigned char *)binding->buffer->host + binding->offset;
-            node->work += binding->bytes;
+            if (b > 0) /* binding 0 is the step buffer of every op: large, and hardly read */
+                node->work += binding->bytes;
         }
     }
     node->fn = kernel->fn;

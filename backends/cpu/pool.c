@@ -41,6 +41,7 @@ struct cpu_pool {
     _Alignas(64) _Atomic uint32_t remaining; /* tasks of the open wave that are not finished */
     _Alignas(64) _Atomic uint32_t epoch;     /* the futex: changes when sleepers are woken */
     _Atomic uint32_t work_sleepers, done_sleepers;
+    _Atomic uint32_t n_guests; /* threads inside cpu_pool_wait */
     _Atomic bool guest_seat; /* seat 0 is taken: by a waiting thread, or by the only worker of a pool of one */
     _Atomic bool stop;
 
@@ -123,6 +124,13 @@ static bool worth_staying_awake(struct cpu_pool *pool, bool needs_guest_seat, co
     return has_work(pool) && !(needs_guest_seat && atomic_load(&pool->guest_seat));
 }
 
+/* Threads that may be on a core now. */
+static uint32_t n_awake(struct cpu_pool *pool)
+{
+    uint32_t all = pool->n_workers + atomic_load(&pool->n_guests), asleep = atomic_load(&pool->work_sleepers);
+    return all > asleep ? all - asleep : 0;
+}
+
 /* Returns when there may be something to do, or after the deadline of `until`. Sleepers register before they look for the last time, and
  * wakers look at the register after they have published: one of the two sees the other. */
 static void rest(struct cpu_pool *pool, bool needs_guest_seat, const struct until *until)
@@ -131,6 +139,8 @@ static void rest(struct cpu_pool *pool, bool needs_guest_seat, const struct unti
     for (uint32_t i = 1;; i++) {
         if (worth_staying_awake(pool, needs_guest_seat, until))
             return;
+        if (n_awake(pool) > pool->n_cores)
+            break; /* a thread that only looks for work must not hold up one that has some */
         relax();
         if (i % 64 != 0)
             continue;
@@ -203,8 +213,7 @@ static void wake_for(struct cpu_pool *pool, const struct cpu_wave *wave)
     uint32_t asleep = atomic_load(&pool->work_sleepers);
     if (asleep == 0 || wave->work < WAKE_BYTES)
         return;
-    uint32_t awake = pool->n_workers > asleep ? pool->n_workers - asleep : 0; /* sleeping guests make this a little low: harmless */
-    uint32_t room = pool->n_cores > awake + 1 ? pool->n_cores - awake - 1 : 0;
+    uint32_t awake = n_awake(pool), room = pool->n_cores > awake ? pool->n_cores - awake : 0;
     uint32_t n = wave->n_tasks - 1 < asleep ? wave->n_tasks - 1 : asleep;
     if (n > room)
         n = room;
@@ -366,6 +375,7 @@ bl_status cpu_pool_wait(struct cpu_pool *pool, struct cpu_queue *queue, uint64_t
         until.deadline_ns = timeout_ns < NO_DEADLINE - 1 - now ? now + timeout_ns : NO_DEADLINE - 1;
     }
     bl_status status = BL_ETIMEOUT;
+    atomic_fetch_add(&pool->n_guests, 1);
     do {
         if (!atomic_exchange(&pool->guest_seat, true)) {
             work(pool, 0, &until);
@@ -379,6 +389,7 @@ bl_status cpu_pool_wait(struct cpu_pool *pool, struct cpu_queue *queue, uint64_t
     } while (!is_late(&until));
     if (is_reached(&until))
         status = BL_OK;
+    atomic_fetch_sub(&pool->n_guests, 1);
     if (has_work(pool)) /* others may have relied on this thread */
         kick(pool);
     return status;
