@@ -74,7 +74,7 @@ static bool linear_oracle(const struct launch *l)
                 ok &= within_limit(LIMIT_LINEAR_Q8_ROW, nmse(column, got_column, m));
         }
         ok &= within_limit(q8 ? LIMIT_LINEAR_Q8_EXACT : LIMIT_LINEAR_F32, nmse(given, got, (size_t)n * m));
-        if (q8 && (size_t)n * m >= 64)
+        if (q8 && (size_t)n * m >= 256)
             ok &= within_limit(LIMIT_LINEAR_Q8, nmse(first, got, (size_t)n * m));
         free(given);
         free(first);
