@@ -121,8 +121,10 @@ int main(int argc, char **argv)
             check(keys[i]);
     print_limits(stdout, options.json);
     if (options.json)
-        printf("{\"passed\": %u, \"failed\": %u, \"skipped\": %u}\n", counts.passed, counts.failed, counts.skipped);
+        printf("{\"digest\": \"%016llx\", \"passed\": %u, \"failed\": %u, \"skipped\": %u}\n", (unsigned long long)counts.digest,
+               counts.passed, counts.failed, counts.skipped);
     else
-        printf("%u passed, %u failed, %u skipped\n", counts.passed, counts.failed, counts.skipped);
+        printf("digest of what level c computed: %016llx (the same on every machine)\n", (unsigned long long)counts.digest);
+    printf("%u passed, %u failed, %u skipped\n", counts.passed, counts.failed, counts.skipped);
     return counts.failed != 0;
 }
