@@ -389,6 +389,11 @@ Test(refusals, empty_tokens_are_no_duplicates)
     check_round_trip("hello", 5, BL_TOKENIZE_PARSE_SPECIAL, true);
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #if defined(__SANITIZE_ADDRESS__)
 #define MOST_SECONDS 20.0
 #else

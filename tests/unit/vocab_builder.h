@@ -90,7 +90,7 @@ static inline void make_scored(struct tiny *v)
         add_token(v, v->names[byte], BL_TOKEN_BYTE, 0);
     }
     static const char *const pieces[] = {"\xe2\x96\x81", "a", "b", "h", "e", "l", "o", "\xc3\xa9", "<", "/", "s", ">",
-                                         "\xe2\x96\x81" "a", "ab", "aa", "aaaa", "he", "ll", "hell", "hello", "\xe2\x96\x81hello", "s>", "</"};
+                                         "\342\226\201a", "ab", "aa", "aaaa", "he", "ll", "hell", "hello", "\342\226\201hello", "s>", "</"};
     for (uint32_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
         add_token(v, pieces[i], BL_TOKEN_NORMAL, -(float)i);
     add_token(v, "<ud>", BL_TOKEN_USER_DEFINED, 0);
