@@ -76,9 +76,8 @@ static const struct bl_run_rule asian = {{.ranges = asian_ranges, .n_ranges = CO
 static const struct bl_range stop_ranges[] = {{0x60c, 0x60c}, {0x6d4, 0x6d4}, {0x964, 0x964}, {0x2026, 0x2026}, {0x3001, 0x3002}, {0xff0c, 0xff0c}};
 static const struct bl_run_rule not_stops = {{BL_SET_SPACE, "(|.,!?)", stop_ranges, COUNT(stop_ranges), true}, 1, UINT32_MAX, BL_LEAD_SPACE};
 
-static const struct bl_group_rule groups = {BL_SET_NUMBER, true, false};
-static const struct bl_group_rule digit_groups = {BL_BIT(ND), true, true};           /* \d{1,3}(?=(?:\d{3})*\b) */
-static const struct bl_group_rule digit_group_borders = {BL_BIT(ND), false, false};  /* (?=(\d{3})+(?!\d)) */
+static const struct bl_group_rule groups = {BL_SET_NUMBER, false};
+static const struct bl_group_rule digit_groups = {BL_BIT(ND), true};           /* \d{1,3}(?=(?:\d{3})*\b) */
 
 /* ---- words ---- */
 
@@ -156,7 +155,7 @@ SPLITTER(tekken, WORDS(tekken_words));
 SPLITTER(kimi, WORDS(kimi_words));
 SPLITTER(bloom, RUN(not_stops));
 SPLITTER(viking, RUN(not_stops), RUN(number1));
-SPLITTER(superbpe, RUN(numbers), {bl_match_groups, &digit_group_borders});
+SPLITTER(superbpe, RUN(numbers), {bl_match_digit_borders, NULL});
 SPLITTER(chameleon, {bl_match_sentinel, NULL}, {bl_match_image, NULL}, {bl_match_indent, NULL}, RUN(number1), RUN(mark1), WORDS(gpt2_words));
 SPLITTER(lines, RUN(newlines));
 SPLITTER(spaces, RUN(not_space));

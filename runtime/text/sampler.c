@@ -235,6 +235,8 @@ static inline bool is_better(struct choice a, struct choice b)
 
 static void sift_down(struct choice *heap, uint32_t n, uint32_t at)
 {
+    if (n == 0)
+        return;
     struct choice moved = heap[at];
     for (uint32_t child; (child = 2 * at + 1) < n; at = child) {
         if (child + 1 < n && is_better(heap[child + 1], heap[child]))
@@ -255,23 +257,25 @@ static double sum_weights(const struct choice *choices, uint32_t n, double large
 }
 
 /* Takes the best ones off a heap, best first, until top-k or top-p is satisfied; they end up, worst first, behind the shrunken heap. Only
- * as many are sorted as are kept. Returns where they begin. */
+ * as many are sorted as top-k keeps, or as are kept at all where top-k is off. Returns where they begin. */
 static uint32_t keep_best(struct choice *choices, uint32_t n, uint32_t top_k, double top_p)
 {
     for (uint32_t i = n / 2; i-- > 0;)
         sift_down(choices, n, i);
     double largest = (double)choices[0].logit, kept = 0;
+    double goal = top_k < n ? (double)INFINITY : top_p * sum_weights(choices, n, largest);
     uint32_t left = n;
-    while (left > 0 && n - left < top_k) {
+    while (left > 0 && n - left < top_k && !(n > left && kept >= goal)) {
         struct choice best = choices[0];
         choices[0] = choices[--left];
         choices[left] = best;
-        if (left > 0)
-            sift_down(choices, left, 0);
+        sift_down(choices, left, 0);
+        kept += exp_of_negative((double)best.logit - largest);
     }
-    if (!(top_p < 1))
+    if (top_k == n || !(top_p < 1))
         return left;
-    double goal = top_p * sum_weights(choices + left, n - left, largest);
+    goal = top_p * kept; /* top-p of what top-k left */
+    kept = 0;
     uint32_t begin = n;
     do {
         kept += exp_of_negative((double)choices[--begin].logit - largest);

@@ -71,34 +71,53 @@ size_t bl_match_run(struct bl_span *span, size_t at, const void *run_rule)
     }
 }
 
+static size_t skip_classes(const struct bl_span *span, size_t at, uint32_t classes)
+{
+    while (at < span->end && (BL_CHAR_BIT(span->chars[at]) & classes))
+        at++;
+    return at;
+}
+
 size_t bl_match_groups(struct bl_span *span, size_t at, const void *group_rule)
 {
     const struct bl_group_rule *rule = group_rule;
-    const uint32_t word = BL_SET_LETTER | BL_SET_MARK | BL_BIT(ND) | BL_BIT(NL) | BL_BIT(PC);
+    const uint32_t word = BL_SET_LETTER | BL_SET_MARK | BL_BIT(ND) | BL_BIT(NL) | BL_BIT(HAN_NL) | BL_BIT(PC);
     if (!(BL_CHAR_BIT(span->chars[at]) & rule->classes))
         return at;
-    if (at >= span->run_end) {
-        span->run_end = at;
-        while (span->run_end < span->end && (BL_CHAR_BIT(span->chars[span->run_end]) & rule->classes))
-            span->run_end++;
-    }
+    if (at >= span->run_end)
+        span->run_end = skip_classes(span, at, rule->classes);
     if (rule->is_edge_required && span->run_end < span->end && (BL_CHAR_BIT(span->chars[span->run_end]) & word))
         return at;
     size_t rest = (span->run_end - at) % 3;
-    if (rest == 0)
+    return at + (rest ? rest : 3);
+}
+
+/* (?=(\d{3})+(?!\d)): borders without width. A piece reaches from one to the next; before the first there is no match. */
+size_t bl_match_digit_borders(struct bl_span *span, size_t at, const void *unused)
+{
+    (void)unused;
+    if (at >= span->run_end)
+        span->run_end = skip_classes(span, at, BL_BIT(ND));
+    size_t left = span->run_end - at;
+    if (left == 0 || left % 3 != 0)
+        return at;
+    if (left > 3)
         return at + 3;
-    return rule->is_rest_matched ? at + rest : at;
+    for (at = span->run_end; at < span->end; at = span->run_end) { /* on to the first border of the next number that has one */
+        at = skip_classes(span, at, ~BL_BIT(ND));
+        span->run_end = skip_classes(span, at, BL_BIT(ND));
+        if (span->run_end - at >= 3)
+            return at + (span->run_end - at) % 3;
+    }
+    return span->end;
 }
 
 /* \s+$ */
 size_t bl_match_trailing_space(struct bl_span *span, size_t at, const void *unused)
 {
     (void)unused;
-    if (at >= span->run_end) {
-        span->run_end = at;
-        while (span->run_end < span->end && (BL_CHAR_BIT(span->chars[span->run_end]) & BL_SET_SPACE))
-            span->run_end++;
-    }
+    if (at >= span->run_end)
+        span->run_end = skip_classes(span, at, BL_SET_SPACE);
     return span->run_end == span->end ? span->end : at;
 }
 

@@ -50,10 +50,10 @@ size_t bl_match_run(struct bl_span *span, size_t at, const void *run_rule);
 /* Digits in threes from the right. */
 struct bl_group_rule {
     uint32_t classes;
-    bool is_rest_matched;  /* the one or two digits left over are a match too, else they stay with what is before them */
     bool is_edge_required; /* only if the number ends at a word's end */
 };
 size_t bl_match_groups(struct bl_span *span, size_t at, const void *group_rule);
+size_t bl_match_digit_borders(struct bl_span *span, size_t at, const void *unused);
 
 /* The alternatives of a "word" expression, tried in the order of this struct. */
 struct bl_word_rule {
