@@ -43,13 +43,14 @@ static struct random_node random_node(struct conf *conf, uint32_t n_lanes, bool 
     return node;
 }
 
-void random_list_make(struct conf *conf, struct random_list *out, uint32_t n_nodes, uint32_t n_lanes, uint32_t drop_percent, bool kernels)
+void random_list_make(struct conf *conf, struct random_list *out, uint32_t n_nodes, uint32_t n_lanes, uint32_t drop_percent, bool kernels,
+                      uint32_t scale)
 {
     static _Thread_local bool before[RANDOM_MAX_NODES][RANDOM_MAX_NODES]; /* [b][a]: a comes before b for certain */
     uint64_t alignment = bl_device_caps(conf->device)->buffer_alignment;
     memset(before, 0, sizeof before);
     out->n_nodes = n_nodes;
-    out->unit = alignment > 4 ? (uint32_t)alignment / 4 : 1;
+    out->unit = scale * (alignment > 4 ? (uint32_t)alignment / 4 : 1);
     out->is_ordered = true;
     for (uint32_t b = 0; b < n_nodes; b++) {
         struct random_node *node = &out->nodes[b];
