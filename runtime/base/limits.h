@@ -20,8 +20,8 @@
 #define BL_LIMIT_GRAPH_TEXT_BYTES (1u << 20)
 #define BL_LIMIT_GRAPH_LINES 4096u
 #define BL_LIMIT_GRAPH_DEPTH 64u         /* nested parentheses in an expression, nested blocks */
-#define BL_LIMIT_GRAPH_NODES 65536u
-#define BL_LIMIT_GRAPH_STEPS 4000000u    /* evaluated expressions while a text is read */
+#define BL_LIMIT_GRAPH_NODES 8192u
+#define BL_LIMIT_GRAPH_STEPS 1000000u    /* words evaluated while a text is run */
 #define BL_LIMIT_GRAPH_COLUMNS (1u << 22) /* columns of one value */
 
 #endif

@@ -51,6 +51,8 @@ typedef struct bl_device_params {
     uint64_t chaos_fail_at; /* chaos: the n-th fallible call (1 = first) fails; 0 = none */
 } bl_device_params;
 BL_API void bl_device_default_params(bl_device_params *params);
+/* Comma separated names of CPU levels ("c,avx2") as bits for cpu_mask. An unknown name is BL_EINVAL listing the known ones. */
+BL_API bl_status bl_cpu_mask_parse(const char *levels, uint32_t *mask) BL_MUST_USE;
 
 /* A device named exactly is opened or refused (BL_EUNSUPPORTED with the reason), never replaced by another. */
 BL_API bl_status bl_device_open(const bl_device_params *params, bl_device **out) BL_MUST_USE;

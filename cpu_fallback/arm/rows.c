@@ -1,0 +1,5 @@
+/* arm/rows.c: body/rows.h at level NEON. */
+#include "cpu_fallback/arm/neon.h"
+
+#include "cpu_fallback/body/level.h"
+#include "cpu_fallback/body/rows.h"

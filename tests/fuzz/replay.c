@@ -1,0 +1,51 @@
+/* replay.c: runs a fuzz target over files and folders of inputs, without libFuzzer. */
+#include <dirent.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static int run_file(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return 0;
+    size_t bytes = 0, room = 1 << 16;
+    uint8_t *data = malloc(room);
+    for (size_t n; data && (n = fread(data + bytes, 1, room - bytes, file)) > 0;) {
+        bytes += n;
+        if (bytes == room)
+            data = realloc(data, room *= 2);
+    }
+    fclose(file);
+    uint8_t *exact = malloc(bytes ? bytes : 1); /* of its own size, so that a tool sees a step past the end */
+    for (size_t i = 0; data && exact && i < bytes; i++)
+        exact[i] = data[i];
+    free(data);
+    if (exact)
+        LLVMFuzzerTestOneInput(exact, bytes);
+    free(exact);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    int n = 0;
+    for (int i = 1; i < argc; i++) {
+        DIR *folder = opendir(argv[i]);
+        if (!folder) {
+            n += run_file(argv[i]);
+            continue;
+        }
+        for (struct dirent *entry; (entry = readdir(folder));) {
+            char path[4096];
+            snprintf(path, sizeof path, "%s/%s", argv[i], entry->d_name);
+            if (entry->d_name[0] != '.')
+                n += run_file(path);
+        }
+        closedir(folder);
+    }
+    printf("%d inputs\n", n);
+    return n == 0;
+}

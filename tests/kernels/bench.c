@@ -1,0 +1,329 @@
+/* bench.c: the same kernels, measured. Kernels take turns (interleaved rounds, median of five), so a slow minute of the machine hits all of
+ * them; the memory's read bandwidth is measured in the same rounds, because it is what decode kernels are compared with. */
+#include "check.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { ROUNDS = 5, MAX_ITEMS = 512 };
+#define STREAM_BYTES (96u << 20) /* well beyond any cache of the machines we know */
+#define ROUND_SECONDS 0.01
+
+/* One thing to measure: `copies` launches that differ in their weights, so that weights come from memory; 1 = they stay in cache. */
+struct item {
+    char name[96], shape[64];
+    struct bl_cpu_kernel kernel;
+    struct launch launch;
+    uint8_t *pool; /* copies of binding 2, or NULL */
+    size_t weight_bytes;
+    double macs, elements, seconds[ROUNDS];
+    uint32_t copies, threads;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static struct item *items;
+static uint32_t n_items;
+
+struct work {
+    const struct item *item;
+    uint32_t part, passes;
+};
+
+static void *run_part(void *argument)
+{
+    const struct work *w = argument;
+    const struct item *item = w->item;
+    void *bindings[MAX_BINDINGS];
+    memcpy(bindings, item->launch.bindings, sizeof bindings);
+    const uint32_t *tile = item->kernel.tile;
+    struct bl_cpu_call call = {bindings, &item->launch.push, {(item->launch.columns + tile[0] - 1) / tile[0],
+                                                              (item->launch.rows + tile[1] - 1) / tile[1], 1}};
+    const uint32_t total = call.grid[0] * call.grid[1];
+    void *scratch = aligned_alloc(64, (item->kernel.scratch_bytes ? item->kernel.scratch_bytes(call.push) : 0) / 64 * 64 + 64);
+    for (uint32_t pass = 0; pass < w->passes; pass++) {
+        if (item->pool)
+            bindings[2] = item->pool + (size_t)(pass % item->copies) * item->weight_bytes;
+        item->kernel.fn(&call, total * w->part / item->threads, total * (w->part + 1) / item->threads, scratch);
+    }
+    free(scratch);
+    return NULL;
+}
+
+static double measure(const struct item *item, uint32_t passes)
+{
+    struct work work[2] = {{item, 0, passes}, {item, 1, passes}};
+    pthread_t second;
+    const double start = now();
+    if (item->threads == 2 && pthread_create(&second, NULL, run_part, &work[1]))
+        abort();
+    run_part(&work[0]);
+    if (item->threads == 2)
+        pthread_join(second, NULL);
+    return (now() - start) / passes;
+}
+
+static uint64_t *scan_memory;
+static volatile uint64_t scan_sink;
+
+static void *scan(void *part)
+{
+    const uint64_t *p = scan_memory + (part ? STREAM_BYTES / 16 : 0);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < STREAM_BYTES / 16; i++)
+        sum += p[i];
+    scan_sink = sum;
+    return NULL;
+}
+
+/* Bytes per second of `threads` threads, each summing its half of a large block. */
+static double read_bandwidth(uint32_t threads)
+{
+    pthread_t second;
+    const double start = now();
+    if (threads == 2 && pthread_create(&second, NULL, scan, &items))
+        abort();
+    scan(NULL);
+    if (threads == 2)
+        pthread_join(second, NULL);
+    return threads * (STREAM_BYTES / 2) / (now() - start);
+}
+
+static struct item *add_item(struct bl_kernel_key key, uint32_t level)
+{
+    struct item *item = &items[n_items];
+    if (n_items == MAX_ITEMS || !wanted(key, (enum bl_cpu_level)level) || !bl_cpu_kernel_find(key, 1u << level, &item->kernel)
+        || item->kernel.level != level)
+        return NULL;
+    *item = (struct item){.kernel = item->kernel, .copies = 1, .threads = 1};
+    full_name(item->name, sizeof item->name, key, item->kernel.level);
+    launch_init(&item->launch, key);
+    n_items++;
+    return item;
+}
+
+static void add_linear(struct bl_kernel_key key, uint32_t level, uint32_t n, uint32_t k, uint32_t m, bool stream, uint32_t threads)
+{
+    k = k / bl_formats[key.weight].block_elements * bl_formats[key.weight].block_elements;
+    struct item *item = add_item(key, level);
+    if (!item)
+        return;
+    struct launch *l = &item->launch;
+    l->push.linear = (struct bl_params_linear){.k = k, .n_segments = 1, .segment = {{n, key.weight, 0}}};
+    launch_step(l, m, m, 0);
+    if (key.activation == BL_FMT_Q8) {
+        struct bl_q8_block *x = launch_input(l, (size_t)m * (k / 32) * sizeof *x, 0);
+        for (size_t i = 0; i < (size_t)m * (k / 32); i++) {
+            x[i].d = 0.01f;
+            for (int c = 0; c < 32; c++)
+                x[i].q[c] = (int8_t)(random_below(255) - 127);
+        }
+    } else {
+        fill_floats(launch_input(l, (size_t)m * k * sizeof(float), 0), (size_t)m * k, UNIFORM);
+    }
+    item->weight_bytes = weight_bytes(key.weight, n, k);
+    fill_weights(launch_input(l, item->weight_bytes, 0), key.weight, n, k, UNIFORM);
+    launch_none(l);
+    launch_none(l);
+    launch_output(l, (size_t)n * m * sizeof(float), 0);
+    l->columns = (n + 31) / 32 * 32;
+    l->rows = m;
+    item->macs = (double)n * k * m;
+    item->threads = threads;
+    if (stream) {
+        item->copies = (uint32_t)(STREAM_BYTES / item->weight_bytes) + 1;
+        item->pool = aligned_alloc(64, item->copies * item->weight_bytes / 64 * 64 + 64);
+        for (uint32_t i = 0; item->pool && i < item->copies; i++)
+            memcpy(item->pool + i * item->weight_bytes, l->bindings[2], item->weight_bytes);
+    }
+    snprintf(item->shape, sizeof item->shape, "n=%u k=%u m=%u %s %u thread%s", n, k, m, stream ? "memory" : "cache", threads, threads > 1 ? "s" : "");
+}
+
+/* An op along rows: 16 rows of 2048 columns, stated as elements per second. */
+static void add_rows(struct bl_kernel_key key, uint32_t level)
+{
+    struct item *item = add_item(key, level);
+    if (!item)
+        return;
+    const uint32_t columns = 2048, m = 16;
+    struct launch *l = &item->launch;
+    launch_step(l, m, m, 0);
+    fill_floats(launch_input(l, columns * m * sizeof(float), 0), columns * m, UNIFORM);
+    l->columns = columns;
+    l->rows = m;
+    switch (key.op) {
+    case BL_OP_UNARY:
+        l->push.unary = (struct bl_params_unary){.columns = columns, .kind = BL_UNARY_GELU};
+        break;
+    case BL_OP_GLU:
+        l->push.glu = (struct bl_params_glu){.columns = columns, .kind = BL_UNARY_SILU};
+        fill_floats(launch_input(l, columns * m * sizeof(float), 0), columns * m, UNIFORM);
+        break;
+    case BL_OP_BINARY:
+        l->push.binary = (struct bl_params_binary){.columns = columns, .kind = BL_BINARY_ADD};
+        fill_floats(launch_input(l, columns * m * sizeof(float), 0), columns * m, UNIFORM);
+        break;
+    case BL_OP_QUANTIZE:
+        l->push.quantize = (struct bl_params_quantize){.columns = columns};
+        l->columns = columns / 32;
+        break;
+    case BL_OP_RMS_NORM:
+    case BL_OP_LAYER_NORM:
+        l->push.norm = (struct bl_params_norm){.columns = columns, .groups = 1, .flags = BL_NORM_WEIGHT, .eps = 1e-5f};
+        fill_floats(launch_input(l, columns * sizeof(float), 0), columns, UNIFORM);
+        launch_none(l);
+        l->columns = 1;
+        break;
+    default: /* BL_OP_ROPE */
+        l->push.rope = (struct bl_params_rope){.heads = columns / 64, .d_head = 64, .n_rot = 64, .layout = BL_ROPE_NEOX};
+        fill_floats(launch_input(l, 64 * m * sizeof(float), 0), 64 * m, UNIFORM);
+        l->columns = columns / 64;
+    }
+    launch_output(l, columns * m * sizeof(float), 0);
+    item->elements = columns * m;
+    snprintf(item->shape, sizeof item->shape, "columns=%u m=%u", columns, m);
+}
+
+static void add_attention(struct bl_kernel_key key, uint32_t level, uint32_t m, uint32_t context)
+{
+    struct item *item = add_item(key, level);
+    if (!item)
+        return;
+    const uint32_t n_head = 8, n_head_kv = 2, d = 64, pages = context / BL_KV_PAGE;
+    struct launch *l = &item->launch;
+    uint32_t *step = launch_step(l, m, m, pages);
+    double seen = 0;
+    for (uint32_t i = 0; i < pages; i++)
+        step[(uint32_t)BL_STEP_PAGES + i] = i;
+    for (uint32_t r = 0; r < m; r++) {
+        step[(uint32_t)BL_STEP_POS + r] = context - m + r;
+        seen += context - m + r + 1;
+    }
+    step[BL_STEP_PAGE_STRIDE] = pages;
+    l->push.attention = (struct bl_params_attention){.n_head = n_head, .n_head_kv = n_head_kv, .d_k = d, .d_v = d, .n_pages = pages, .scale = 0.125f};
+    fill_floats(launch_input(l, (size_t)m * n_head * d * sizeof(float), 0), (size_t)m * n_head * d, UNIFORM);
+    launch_input(l, (size_t)context * n_head_kv * d * sizeof(float), 0); /* zeros: the arithmetic does not look at the values */
+    launch_input(l, (size_t)context * n_head_kv * d * sizeof(float), 0);
+    launch_output(l, (size_t)m * n_head * d * sizeof(float), 0);
+    l->columns = n_head;
+    l->rows = m;
+    item->macs = seen * n_head * d * 2;
+    snprintf(item->shape, sizeof item->shape, "heads=%u/%u d=%u m=%u context=%u", n_head, n_head_kv, d, m, context);
+}
+
+static void add_key(struct bl_kernel_key key, uint32_t level)
+{
+    switch (key.op) {
+    case BL_OP_MATVEC:
+        if (key.weight == BL_FMT_MIX)
+            return;
+        add_linear(key, level, 512, 1024, key.row_class == BL_ROWS_1 ? 1 : 4, false, 1);
+        if (key.row_class == BL_ROWS_1 && level != BL_CPU_C) {
+            add_linear(key, level, 4096, 2048, 1, true, 1);
+            add_linear(key, level, 4096, 2048, 1, true, 2);
+        }
+        return;
+    case BL_OP_MATMUL:
+        if (key.weight == BL_FMT_MIX || level == BL_CPU_C) /* minutes of plain C */
+            return;
+        add_linear(key, level, 1536, 576, 512, false, 1);
+        add_linear(key, level, 2048, 2048, 512, false, 1);
+        return;
+    case BL_OP_ATTENTION:
+        add_attention(key, level, 1, 1024);
+        if (level != BL_CPU_C)
+            add_attention(key, level, 256, 512);
+        return;
+    case BL_OP_EMBED:
+    case BL_OP_SELECT:
+    case BL_OP_KV_STORE:
+    case BL_OP_ROPE_TABLE: /* copies, and a table made once per step */
+        return;
+    default:
+        add_rows(key, level);
+    }
+}
+
+static int compare_seconds(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median(double *seconds)
+{
+    qsort(seconds, ROUNDS, sizeof seconds[0], compare_seconds);
+    return seconds[ROUNDS / 2];
+}
+
+static void print_item(struct item *item, const double *bandwidth)
+{
+    const double s = median(item->seconds), gb = (double)item->weight_bytes / s * 1e-9, gmac = item->macs / s * 1e-9;
+    const double fraction = item->pool ? gb / bandwidth[item->threads - 1] : 0;
+    if (options.json) {
+        printf("{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.3f, \"weights_gb_s\": %.3f, \"gmac_s\": %.3f, \"gelement_s\": %.3f, "
+               "\"of_read_bandwidth\": %.3f}\n",
+               item->name, item->shape, s * 1e6, gb, gmac, item->elements / s * 1e-9, fraction);
+        return;
+    }
+    printf("%-28s %-42s %10.1f us", item->name, item->shape, s * 1e6);
+    if (item->weight_bytes)
+        printf(" %7.2f GB/s", gb);
+    if (item->macs > 0)
+        printf(" %7.2f GMAC/s", gmac);
+    if (item->elements > 0)
+        printf(" %7.3f Gelement/s", item->elements / s * 1e-9);
+    if (item->pool)
+        printf(" %4.0f %% of read bandwidth", 100 * fraction);
+    putchar('\n');
+}
+
+int bench(void)
+{
+    struct bl_kernel_key keys[512];
+    const size_t n_keys = bl_kernel_keys(keys, sizeof keys / sizeof keys[0]);
+    double bandwidth_seconds[2][ROUNDS], bandwidth[2] = {0};
+    items = calloc(MAX_ITEMS, sizeof *items);
+    scan_memory = malloc(STREAM_BYTES);
+    if (!items || !scan_memory)
+        return 1;
+    memset(scan_memory, 1, STREAM_BYTES);
+    random_seed(options.seed);
+    for (size_t i = 0; i < n_keys; i++) {
+        n_items = 0;
+        for (uint32_t level = 0; level < BL_CPU_LEVEL_COUNT; level++)
+            add_key(keys[i], level);
+        if (!n_items)
+            continue;
+        uint32_t passes[16];
+        for (uint32_t j = 0; j < n_items; j++) {
+            const double once = measure(&items[j], items[j].copies);
+            const double wanted_passes = ROUND_SECONDS / once;
+            passes[j] = wanted_passes > items[j].copies ? (uint32_t)wanted_passes : items[j].copies;
+        }
+        for (uint32_t round = 0; round < ROUNDS; round++) {
+            for (uint32_t j = 0; j < n_items; j++)
+                items[j].seconds[round] = measure(&items[j], passes[j]);
+            for (uint32_t t = 0; t < 2; t++)
+                bandwidth_seconds[t][round] = 1 / read_bandwidth(t + 1);
+        }
+        for (uint32_t t = 0; t < 2; t++)
+            bandwidth[t] = 1e-9 / median(bandwidth_seconds[t]);
+        for (uint32_t j = 0; j < n_items; j++) {
+            print_item(&items[j], bandwidth);
+            free(items[j].pool);
+            launch_free(&items[j].launch);
+        }
+    }
+    printf("read bandwidth: %.2f GB/s with 1 thread, %.2f GB/s with 2\n", bandwidth[0], bandwidth[1]);
+    free(items);
+    free(scan_memory);
+    return 0;
+}

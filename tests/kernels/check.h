@@ -1,0 +1,97 @@
+/* check.h: the shared part of kernel-check: seeded inputs, buffers with guard zones, one launch run at every level and compared with level C,
+ * the measured error of level C against double precision. Sees the kernels only through cpu_fallback/ops.h. */
+#ifndef KERNEL_CHECK_H
+#define KERNEL_CHECK_H
+#include "cpu_fallback/ops.h"
+
+#include <stdio.h>
+
+enum style { UNIFORM, EXTREMES, SPARSE, ZEROS, STYLE_COUNT };
+
+uint64_t random_bits(void);
+uint32_t random_below(uint32_t n);
+double random_unit(void); /* -1 .. 1 */
+void random_seed(uint64_t seed);
+/* Seeds from the run's seed and a text, so that a case's inputs do not depend on which other cases run. */
+void random_seed_for(const char *text);
+void fill_floats(float *x, size_t n, enum style style);
+/* n rows of k weights of random bits with finite scales. */
+void fill_weights(uint8_t *w, uint32_t format, uint32_t n, uint32_t k, enum style style);
+size_t weight_bytes(uint32_t format, uint32_t n, uint32_t k);
+
+struct buffer {
+    uint8_t *block, *data, *initial, *expected;
+    size_t bytes;
+    bool is_output, is_alias;
+};
+
+#define MAX_BINDINGS 20
+struct launch {
+    struct bl_kernel_key key;
+    char label[160];
+    union {
+        uint8_t bytes[128];
+        struct bl_params_linear linear;
+        struct bl_params_embed embed;
+        struct bl_params_quantize quantize;
+        struct bl_params_norm norm;
+        struct bl_params_rope_table rope_table;
+        struct bl_params_rope rope;
+        struct bl_params_kv_store kv_store;
+        struct bl_params_attention attention;
+        struct bl_params_unary unary;
+        struct bl_params_binary binary;
+        struct bl_params_glu glu;
+        struct bl_params_select select;
+    } push;
+    struct buffer buffers[MAX_BINDINGS];
+    void *bindings[MAX_BINDINGS];
+    uint32_t n, columns, rows; /* bindings; grid in elements */
+};
+
+/* Bindings are appended in order. Inputs come zeroed; `shift` bytes move the start off its 64-byte alignment. Outputs start as a pattern. */
+void launch_init(struct launch *l, struct bl_kernel_key key);
+uint32_t *launch_step(struct launch *l, uint32_t n_rows, uint32_t n_out, uint32_t n_page_words);
+void *launch_input(struct launch *l, size_t bytes, size_t shift);
+void *launch_output(struct launch *l, size_t bytes, size_t shift);
+void launch_none(struct launch *l);
+void launch_alias(struct launch *l, uint32_t binding);      /* the same range again */
+void launch_in_place(struct launch *l, uint32_t binding);   /* marks an input as written too */
+void launch_free(struct launch *l);
+
+/* Runs `kernel` over the whole grid, in one range or in shuffled pieces; false (and a message) when a guard or an input was touched. */
+bool launch_run(struct launch *l, const struct bl_cpu_kernel *kernel, bool in_pieces);
+/* Runs every level that passes the filters, compares with level C bit for bit, counts. With an oracle: the result of level C is also
+ * compared with it; the oracle returns false (and prints) when a limit is broken. Returns what level C wrote in the outputs' `expected`. */
+typedef bool oracle_fn(const struct launch *l);
+void launch_check(struct launch *l, oracle_fn *oracle);
+void report_failure(const struct launch *l, const char *kernel_name, const char *what);
+
+/* Worst errors per row of the limits table (limits.c). */
+enum limit {
+    LIMIT_LINEAR_F32, LIMIT_LINEAR_Q8, LIMIT_LINEAR_Q8_ROW, LIMIT_LINEAR_Q8_EXACT, LIMIT_NORM, LIMIT_ROPE, LIMIT_ROPE_TABLE, LIMIT_UNARY,
+    LIMIT_ATTENTION, LIMIT_QUANTIZE, LIMIT_EXP_ULP, LIMIT_TANH_ULP, LIMIT_ERF_ULP, LIMIT_COUNT
+};
+bool within_limit(enum limit limit, double measured);
+double nmse(const double *truth, const float *got, size_t n); /* 0 when both are all zeros */
+void print_limits(FILE *f, bool json);
+
+/* Filters and counts. */
+extern struct options {
+    const char *kernel, *level;
+    uint64_t seed;
+    bool quick, json;
+} options;
+extern struct counts {
+    uint32_t passed, failed, skipped;
+    uint64_t digest; /* of every output of level C except rope_table's, which comes from libm */
+} counts;
+void full_name(char *out, size_t bytes, struct bl_kernel_key key, enum bl_cpu_level level);
+bool wanted(struct bl_kernel_key key, enum bl_cpu_level level);
+
+void check_linear(struct bl_kernel_key key);
+void check_rows(struct bl_kernel_key key);
+void check_attention(struct bl_kernel_key key);
+void check_math(void);
+int bench(void);
+#endif

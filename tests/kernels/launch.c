@@ -1,0 +1,225 @@
+/* launch.c: one launch with guard zones around everything, run at every level and compared. */
+#include "check.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GUARD 128u
+#define GUARD_BYTE 0xa5
+#define OUTPUT_BYTE 0xcd
+#define SCRATCH_BYTE 0xff /* NaN when read as a float */
+
+static void *allocate(size_t bytes)
+{
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
+    if (!p) {
+        fputs("kernel-check: out of memory\n", stderr);
+        exit(1);
+    }
+    return p;
+}
+
+void launch_init(struct launch *l, struct bl_kernel_key key)
+{
+    memset(l, 0, sizeof *l);
+    l->key = key;
+}
+
+static struct buffer *append(struct launch *l, size_t bytes, size_t shift, uint8_t fill, bool is_output)
+{
+    struct buffer *b = &l->buffers[l->n];
+    b->block = allocate(bytes + 2 * GUARD + shift);
+    memset(b->block, GUARD_BYTE, bytes + 2 * GUARD + shift);
+    b->data = b->block + GUARD + shift;
+    b->bytes = bytes;
+    b->initial = allocate(bytes);
+    b->expected = allocate(bytes);
+    b->is_output = is_output;
+    memset(b->data, fill, bytes);
+    l->bindings[l->n++] = b->data;
+    return b;
+}
+
+void *launch_input(struct launch *l, size_t bytes, size_t shift)
+{
+    return append(l, bytes, shift, 0, false)->data;
+}
+
+void *launch_output(struct launch *l, size_t bytes, size_t shift)
+{
+    return append(l, bytes, shift, OUTPUT_BYTE, true)->data;
+}
+
+uint32_t *launch_step(struct launch *l, uint32_t n_rows, uint32_t n_out, uint32_t n_page_words)
+{
+    uint32_t *step = launch_input(l, ((size_t)BL_STEP_PAGES + n_page_words) * sizeof(uint32_t), 0);
+    step[BL_STEP_N_ROWS] = n_rows;
+    step[BL_STEP_N_OUT] = n_out;
+    return step;
+}
+
+void launch_none(struct launch *l)
+{
+    l->buffers[l->n].is_alias = true;
+    l->bindings[l->n++] = NULL;
+}
+
+void launch_alias(struct launch *l, uint32_t binding)
+{
+    l->buffers[l->n].is_alias = true;
+    l->bindings[l->n++] = l->bindings[binding];
+}
+
+void launch_in_place(struct launch *l, uint32_t binding)
+{
+    l->buffers[binding].is_output = true;
+}
+
+void launch_free(struct launch *l)
+{
+    for (uint32_t i = 0; i < l->n; i++) {
+        free(l->buffers[i].block);
+        free(l->buffers[i].initial);
+        free(l->buffers[i].expected);
+    }
+}
+
+static bool guards_hold(const struct buffer *b)
+{
+    for (const uint8_t *p = b->block; p < b->data; p++)
+        if (*p != GUARD_BYTE)
+            return false;
+    for (const uint8_t *p = b->data + b->bytes; p < b->data + b->bytes + GUARD; p++)
+        if (*p != GUARD_BYTE)
+            return false;
+    return true;
+}
+
+void full_name(char *out, size_t bytes, struct bl_kernel_key key, enum bl_cpu_level level)
+{
+    size_t n = bl_kernel_key_name(key, out, bytes);
+    snprintf(out + n, bytes - n, "_%s", bl_cpu_level_name(level));
+}
+
+bool wanted(struct bl_kernel_key key, enum bl_cpu_level level)
+{
+    char name[96];
+    full_name(name, sizeof name, key, level);
+    return (!options.kernel || fnmatch(options.kernel, name, 0) == 0) && (!options.level || !strcmp(options.level, bl_cpu_level_name(level)));
+}
+
+void report_failure(const struct launch *l, const char *kernel_name, const char *what)
+{
+    printf("FAIL %s: %s: %s (seed %llu)\n", kernel_name, l->label, what, (unsigned long long)options.seed);
+}
+
+bool launch_run(struct launch *l, const struct bl_cpu_kernel *kernel, bool in_pieces)
+{
+    char name[96];
+    full_name(name, sizeof name, l->key, kernel->level);
+    struct bl_cpu_call call = {l->bindings, &l->push, {(l->columns + kernel->tile[0] - 1) / kernel->tile[0],
+                                                       (l->rows + kernel->tile[1] - 1) / kernel->tile[1], 1}};
+    const uint32_t total = call.grid[0] * call.grid[1];
+    const size_t scratch_bytes = kernel->scratch_bytes ? kernel->scratch_bytes(&l->push) : 0;
+    uint8_t *scratch = allocate(scratch_bytes + GUARD);
+    memset(scratch, SCRATCH_BYTE, scratch_bytes);
+    memset(scratch + scratch_bytes, GUARD_BYTE, GUARD);
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->buffers[i].is_output)
+            memcpy(l->buffers[i].data, l->buffers[i].initial, l->buffers[i].bytes);
+    if (!in_pieces) {
+        kernel->fn(&call, 0, total, scratch);
+    } else { /* pieces of one to three workgroups, last piece first, the scratch spoiled in between */
+        for (uint32_t end = total; end > 0;) {
+            uint32_t begin = end - (1 + random_below(3 < end ? 3 : end));
+            kernel->fn(&call, begin, end, scratch);
+            memset(scratch, SCRATCH_BYTE, scratch_bytes);
+            end = begin;
+        }
+    }
+    const char *what = NULL;
+    for (size_t i = 0; i < GUARD; i++)
+        if (scratch[scratch_bytes + i] != GUARD_BYTE)
+            what = "wrote past its scratch";
+    free(scratch);
+    for (uint32_t i = 0; i < l->n; i++) {
+        const struct buffer *b = &l->buffers[i];
+        if (b->is_alias)
+            continue;
+        if (!guards_hold(b))
+            what = "wrote outside a binding";
+        if (!b->is_output && memcmp(b->data, b->initial, b->bytes))
+            what = "wrote to an input";
+    }
+    if (what)
+        report_failure(l, name, what);
+    return !what;
+}
+
+static bool outputs_match(struct launch *l, enum bl_cpu_level level)
+{
+    for (uint32_t i = 0; i < l->n; i++) {
+        const struct buffer *b = &l->buffers[i];
+        if (b->is_alias || !b->is_output || !memcmp(b->data, b->expected, b->bytes))
+            continue;
+        size_t at = 0;
+        while (b->data[at] == b->expected[at])
+            at++;
+        char name[96], what[160];
+        full_name(name, sizeof name, l->key, level);
+        uint32_t got, want;
+        memcpy(&got, b->data + at / 4 * 4, 4);
+        memcpy(&want, b->expected + at / 4 * 4, 4);
+        snprintf(what, sizeof what, "binding %u differs from level c at byte %zu of %zu: %08x, not %08x", i, at, b->bytes, got, want);
+        report_failure(l, name, what);
+        return false;
+    }
+    return true;
+}
+
+static void keep_expected(struct launch *l)
+{
+    for (uint32_t i = 0; i < l->n; i++) {
+        const struct buffer *b = &l->buffers[i];
+        if (b->is_alias)
+            continue;
+        memcpy(b->expected, b->data, b->bytes);
+        for (size_t at = 0; at < b->bytes && b->is_output && l->key.op != BL_OP_ROPE_TABLE; at++)
+            counts.digest = (counts.digest ^ b->data[at]) * 1099511628211u;
+    }
+}
+
+void launch_check(struct launch *l, oracle_fn *oracle)
+{
+    for (uint32_t i = 0; i < l->n; i++)
+        if (!l->buffers[i].is_alias)
+            memcpy(l->buffers[i].initial, l->buffers[i].data, l->buffers[i].bytes);
+    for (uint32_t level = 0; level < BL_CPU_LEVEL_COUNT; level++) {
+        struct bl_cpu_kernel kernel;
+        const bool is_c = level == BL_CPU_C;
+        if (!is_c && !(bl_cpu_levels_present() >> level & 1u)) {
+            counts.skipped++;
+            continue;
+        }
+        if (!bl_cpu_kernel_find(l->key, 1u << level, &kernel)) {
+            report_failure(l, "dispatch", "no kernel");
+            counts.failed++;
+            continue;
+        }
+        if (kernel.level != level || (!is_c && !wanted(l->key, kernel.level)))
+            continue; /* inherited from the level below, or not asked for */
+        bool ok = launch_run(l, &kernel, false);
+        if (is_c) /* level C always runs: it is the reference */
+            keep_expected(l);
+        ok = ok && outputs_match(l, kernel.level) && launch_run(l, &kernel, true) && outputs_match(l, kernel.level);
+        if (ok && is_c && oracle && !oracle(l)) {
+            report_failure(l, "c", "too far from double precision");
+            ok = false;
+        }
+        if (!wanted(l->key, kernel.level) && ok)
+            continue;
+        counts.passed += ok;
+        counts.failed += !ok;
+    }
+}

@@ -1,0 +1,52 @@
+/* limits.c: how far level C may be from an independent evaluation in double precision. One table: the limit, and beside it the worst value
+ * that the default run measures. A limit is a promise; a measured value that grows towards it deserves a look. */
+#include "check.h"
+
+#include <math.h>
+
+static struct {
+    const char *name;
+    double limit, noted; /* noted: measured with seed 1 on x86-64 when the row was written */
+    double worst;
+} table[LIMIT_COUNT] = {
+    [LIMIT_LINEAR_F32] = {"linear, f32 activations (nmse)", 1e-10, 0, 0},
+    [LIMIT_LINEAR_Q8] = {"linear, q8 activations against f32 activations (nmse)", 5e-5, 0, 0},
+    [LIMIT_LINEAR_Q8_ROW] = {"the same, worst output row (nmse)", 1e-3, 0, 0},
+    [LIMIT_LINEAR_Q8_EXACT] = {"linear, q8 activations as given (nmse)", 1e-10, 0, 0},
+    [LIMIT_NORM] = {"rms_norm, layer_norm (nmse)", 1e-11, 0, 0},
+    [LIMIT_ROPE] = {"rope (nmse)", 1e-11, 0, 0},
+    [LIMIT_ROPE_TABLE] = {"rope_table (nmse)", 1e-11, 0, 0},
+    [LIMIT_UNARY] = {"unary, glu (nmse)", 1e-11, 0, 0},
+    [LIMIT_ATTENTION] = {"attention on the stored pages (nmse)", 1e-10, 0, 0},
+    [LIMIT_QUANTIZE] = {"quantize (nmse)", 5e-5, 0, 0},
+    [LIMIT_EXP_ULP] = {"exp (ulp)", 2, 0, 0},
+    [LIMIT_TANH_ULP] = {"tanh (ulp)", 3, 0, 0},
+    [LIMIT_ERF_ULP] = {"erf (ulp)", 3, 0, 0},
+};
+
+bool within_limit(enum limit limit, double measured)
+{
+    if (!(measured <= table[limit].worst))
+        table[limit].worst = measured;
+    return measured <= table[limit].limit;
+}
+
+double nmse(const double *truth, const float *got, size_t n)
+{
+    double error = 0, power = 0;
+    for (size_t i = 0; i < n; i++) {
+        error += (truth[i] - (double)got[i]) * (truth[i] - (double)got[i]);
+        power += truth[i] * truth[i];
+    }
+    return error == 0 ? 0 : error / power; /* infinite where nothing should be */
+}
+
+void print_limits(FILE *f, bool json)
+{
+    for (int i = 0; i < LIMIT_COUNT; i++) {
+        if (json)
+            fprintf(f, "{\"limit\": \"%s\", \"worst\": %.3g, \"allowed\": %.3g}\n", table[i].name, table[i].worst, table[i].limit);
+        else
+            fprintf(f, "%-58s worst %8.2e  noted %8.2e  limit %8.2e\n", table[i].name, table[i].worst, table[i].noted, table[i].limit);
+    }
+}

@@ -1,0 +1,215 @@
+/* linear.c: cases of matvec and matmul: every format, odd shapes, grouped launches, all row classes against each other. */
+#include "check.h"
+
+#include "base/half.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct shape {
+    uint32_t n_segments, n[BL_LINEAR_SEGMENTS], k, m;
+    enum style style;
+};
+
+static void quantize(const float *x, uint32_t k, uint32_t m, struct bl_q8_block *y)
+{
+    struct bl_cpu_kernel kernel;
+    static uint32_t step[BL_STEP_PAGES];
+    step[BL_STEP_N_ROWS] = m;
+    struct bl_params_quantize push = {.columns = k};
+    if (!bl_cpu_kernel_find((struct bl_kernel_key){.op = BL_OP_QUANTIZE, .activation = BL_FMT_Q8}, 1u << BL_CPU_C, &kernel))
+        abort();
+    void *bindings[] = {step, (void *)(uintptr_t)x, y};
+    struct bl_cpu_call call = {bindings, &push, {((k + 31) / 32 + kernel.tile[0] - 1) / kernel.tile[0], m, 1}};
+    kernel.fn(&call, 0, call.grid[0] * call.grid[1], NULL);
+}
+
+static float *original_x; /* the f32 activations behind the q8 input of the case */
+
+static double activation(const struct launch *l, uint32_t row, uint32_t c)
+{
+    const uint32_t k = l->push.linear.k;
+    if (l->key.activation == BL_FMT_F32)
+        return (double)((const float *)l->bindings[1])[(size_t)row * k + c];
+    const struct bl_q8_block *b = (const struct bl_q8_block *)l->bindings[1] + (size_t)row * (k / 32) + c / 32;
+    return (double)b->d * b->q[c % 32];
+}
+
+/* Plain sums in double over the dequantised weights. For q8 activations twice: with the activations as given (only arithmetic differs) and
+ * with the f32 ones before quantisation (what the 8 bits cost), the latter also per output. */
+static bool linear_oracle(const struct launch *l)
+{
+    const struct bl_params_linear *p = &l->push.linear;
+    const uint32_t m = ((const uint32_t *)l->bindings[0])[BL_STEP_N_ROWS];
+    const bool q8 = l->key.activation == BL_FMT_Q8;
+    bool ok = true;
+    float *w = malloc(p->k * sizeof *w);
+    for (uint32_t s = 0; s < p->n_segments; s++) {
+        const uint32_t n = p->segment[s].n, format = p->segment[s].format;
+        const struct buffer *weights = &l->buffers[2 + 4 * s];
+        const float *bias = l->bindings[3 + 4 * s];
+        const struct buffer *residual = &l->buffers[4 + 4 * s], *y = &l->buffers[5 + 4 * s];
+        const float *before = l->bindings[4 + 4 * s] ? (const float *)(const void *)(y->is_alias ? residual->initial : residual->data) : NULL;
+        const float *got = (const float *)(const void *)(y->is_alias ? residual->expected : y->expected);
+        double *given = malloc((size_t)n * m * sizeof *given), *first = malloc((size_t)n * m * sizeof *first);
+        double *column = malloc(m * sizeof *column);
+        float *got_column = malloc(m * sizeof *got_column);
+        for (uint32_t i = 0; i < n; i++) {
+            bl_cpu_dequantize_row((enum bl_format)format, weights->data + i * (weights->bytes / n), w, p->k);
+            for (uint32_t r = 0; r < m; r++) {
+                double a = 0, b = 0, rest = 0;
+                for (uint32_t c = 0; c < p->k; c++) {
+                    a += activation(l, r, c) * (double)w[c];
+                    b += (double)original_x[(size_t)r * p->k + c] * (double)w[c];
+                }
+                if (bias)
+                    rest += (double)bias[i];
+                if (before)
+                    rest += (double)before[(size_t)r * n + i];
+                given[(size_t)r * n + i] = a + rest;
+                first[(size_t)r * n + i] = column[r] = b + rest;
+                got_column[r] = got[(size_t)r * n + i];
+            }
+            if (q8 && m >= 8) /* fewer numbers can cancel by chance */
+                ok &= within_limit(LIMIT_LINEAR_Q8_ROW, nmse(column, got_column, m));
+        }
+        ok &= within_limit(q8 ? LIMIT_LINEAR_Q8_EXACT : LIMIT_LINEAR_F32, nmse(given, got, (size_t)n * m));
+        if (q8 && (size_t)n * m >= 256)
+            ok &= within_limit(LIMIT_LINEAR_Q8, nmse(first, got, (size_t)n * m));
+        free(given);
+        free(first);
+        free(column);
+        free(got_column);
+    }
+    free(w);
+    return ok;
+}
+
+/* Each row alone, by the one-row class, gives the bits that all rows together gave. */
+static void check_single_rows(const struct launch *all, uint32_t m)
+{
+    struct bl_kernel_key key = all->key;
+    key.op = BL_OP_MATVEC;
+    key.row_class = BL_ROWS_1;
+    const size_t row_bytes = all->buffers[1].bytes / m;
+    const uint32_t r = random_below(m);
+    struct launch one;
+    launch_init(&one, key);
+    one.push = all->push;
+    launch_step(&one, 1, 1, 0);
+    memcpy(launch_input(&one, row_bytes, 0), (const uint8_t *)all->bindings[1] + r * row_bytes, row_bytes);
+    for (uint32_t s = 0; s < one.push.linear.n_segments; s++) {
+        one.push.linear.segment[s].flags = 0;
+        const struct buffer *w = &all->buffers[2 + 4 * s];
+        memcpy(launch_input(&one, w->bytes, 0), w->data, w->bytes);
+        launch_none(&one);
+        launch_none(&one);
+        launch_output(&one, one.push.linear.segment[s].n * sizeof(float), 0);
+    }
+    one.columns = all->columns;
+    one.rows = 1;
+    snprintf(one.label, sizeof one.label, "row %u of %.120s", r, all->label);
+    launch_check(&one, NULL);
+    for (uint32_t s = 0; s < one.push.linear.n_segments; s++) {
+        if (all->push.linear.segment[s].flags)
+            continue;
+        const size_t bytes = one.push.linear.segment[s].n * sizeof(float);
+        const bool same = !memcmp(one.buffers[5 + 4 * s].expected, all->buffers[5 + 4 * s].expected + r * bytes, bytes);
+        if (!same)
+            report_failure(&one, "matvec", "a row alone differs from the row in company");
+        counts.passed += same;
+        counts.failed += !same;
+    }
+    launch_free(&one);
+}
+
+static void check_shape(struct bl_kernel_key key, const struct shape *shape)
+{
+    static const char *const style_names[] = {"uniform", "extremes", "sparse", "zeros"};
+    struct launch l;
+    launch_init(&l, key);
+    uint32_t columns = 0, formats[BL_LINEAR_SEGMENTS];
+    const uint32_t spare = 2, k = shape->k, m = shape->m; /* rows of the bucket that the step does not have */
+    bool plain = true;
+    snprintf(l.label, sizeof l.label, "n=%u,%u,%u k=%u m=%u %s", shape->n[0], shape->n[1], shape->n[2], k, m, style_names[shape->style]);
+    random_seed_for(l.label);
+    launch_step(&l, m, m, 0);
+    original_x = malloc((size_t)k * m * sizeof *original_x);
+    fill_floats(original_x, (size_t)k * m, shape->style);
+    if (key.activation == BL_FMT_Q8)
+        quantize(original_x, k, m, launch_input(&l, (size_t)m * (k / 32) * sizeof(struct bl_q8_block), 4 * random_below(16)));
+    else
+        memcpy(launch_input(&l, (size_t)k * m * sizeof(float), 4 * random_below(16)), original_x, (size_t)k * m * sizeof(float));
+    l.push.linear = (struct bl_params_linear){.k = k, .n_segments = shape->n_segments};
+    for (uint32_t s = 0; s < shape->n_segments; s++) {
+        const uint32_t n = shape->n[s], flags = random_below(4);
+        formats[s] = key.weight;
+        if (key.weight == BL_FMT_MIX) /* any format that fits k and the activations */
+            do
+                formats[s] = 1 + random_below(BL_FMT_WEIGHT_COUNT - 1);
+            while (k % bl_formats[formats[s]].block_elements || (key.activation == BL_FMT_Q8 && !bl_formats[formats[s]].is_quantized));
+        l.push.linear.segment[s].n = n;
+        l.push.linear.segment[s].format = formats[s];
+        l.push.linear.segment[s].flags = flags;
+        plain = plain && !flags;
+        fill_weights(launch_input(&l, weight_bytes(formats[s], n, k), random_below(64)), formats[s], n, k, shape->style);
+        if (flags & BL_LINEAR_BIAS)
+            fill_floats(launch_input(&l, n * sizeof(float), 4), n, shape->style);
+        else
+            launch_none(&l);
+        const size_t y_bytes = (size_t)n * (m + spare) * sizeof(float);
+        if (flags & BL_LINEAR_RESIDUAL) {
+            fill_floats(launch_input(&l, y_bytes, 4 * random_below(16)), (size_t)n * (m + spare), shape->style);
+            if (random_below(2)) {
+                launch_in_place(&l, l.n - 1);
+                launch_alias(&l, l.n - 1);
+            } else {
+                launch_output(&l, y_bytes, 4);
+            }
+        } else {
+            launch_none(&l);
+            launch_output(&l, y_bytes, 4 * random_below(16));
+        }
+        columns += (n + BL_LINEAR_ALIGN - 1) / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN;
+    }
+    l.columns = columns;
+    l.rows = m + spare < BL_STEP_MAX_ROWS ? m + spare : BL_STEP_MAX_ROWS;
+    const bool small = (uint64_t)columns * k * m < 3000000;
+    launch_check(&l, shape->style == UNIFORM && small ? linear_oracle : NULL);
+    if (m > 1 && small)
+        check_single_rows(&l, m);
+    free(original_x);
+    launch_free(&l);
+}
+
+void check_linear(struct bl_kernel_key key)
+{
+    static const uint32_t k_blocks32[] = {32, 96, 1056}, k_blocks256[] = {256, 512, 2304}, k_floats[] = {1, 7, 31, 172, 512};
+    static const uint32_t n_list[] = {1, 31, 33, 64, 257}, m_small[] = {2, 3, 4, 5, 6, 7, 8}, m_large[] = {1, 2, 4, 7, 9, 17, 33};
+    const uint32_t elements = bl_formats[key.weight].block_elements;
+    const bool is_mix = key.weight == BL_FMT_MIX, is_float = !bl_formats[key.weight].is_quantized;
+    const uint32_t *k_list = is_float ? k_floats : elements == 32 || is_mix ? k_blocks32 : k_blocks256, n_k = is_float ? 5 : 3;
+    uint32_t turn = 0;
+    for (uint32_t i = 0; i < n_k; i++) {
+        for (uint32_t j = 0; j < 5; j++, turn++) {
+            const uint32_t k = is_mix && i == 2 ? 768 : k_list[i], n = n_list[j];
+            struct shape shape = {.n_segments = 1, .n = {n}, .k = k, .style = (enum style)(turn % 3)};
+            shape.m = key.row_class == BL_ROWS_1 ? 1 : key.row_class == BL_ROWS_8 ? m_small[turn % 7] : m_large[turn % 7];
+            if (n == 257 && k > 1000 && shape.m > 9)
+                shape.m = 9;
+            if (options.quick && turn % 3 == 2)
+                continue;
+            check_shape(key, &shape);
+            if (j == 2 || is_mix) {
+                shape = (struct shape){.n_segments = 3, .n = {n, 40, 5}, .k = k, .m = shape.m, .style = UNIFORM};
+                check_shape(key, &shape);
+            }
+        }
+    }
+    struct shape zeros = {.n_segments = 1, .n = {33}, .k = k_list[1], .m = key.row_class == BL_ROWS_1 ? 1 : 5, .style = ZEROS};
+    check_shape(key, &zeros);
+    if (key.row_class == BL_ROWS_512) {
+        struct shape full = {.n_segments = 1, .n = {33}, .k = elements == 256 ? 256 : 64, .m = BL_STEP_MAX_ROWS, .style = UNIFORM};
+        check_shape(key, &full);
+    }
+}

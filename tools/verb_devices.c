@@ -1,0 +1,72 @@
+/* verb_devices.c: bitloom devices: what can compute here, and why other back ends cannot. */
+#include "common.h"
+#include "verbs.h"
+
+static void print_json_string(const char *s)
+{
+    putchar('"');
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\')
+            printf("\\%c", *s);
+        else if ((unsigned char)*s < 0x20)
+            printf("\\u%04x", (unsigned char)*s);
+        else
+            putchar(*s);
+    }
+    putchar('"');
+}
+
+static int describe(const bl_device_info *info, bool json, bool first)
+{
+    bl_device_params params;
+    bl_device_default_params(&params);
+    params.device = info->id;
+    bl_device *device = NULL;
+    uint64_t free_bytes = 0, total_bytes = 0;
+    uint32_t threads = 0;
+    bool missing = info->why_missing[0] != 0;
+    if (!missing) {
+        if (bl_device_open(&params, &device) != BL_OK || bl_device_memory(device, &free_bytes, &total_bytes) != BL_OK) {
+            bl_device_close(device);
+            return report_error();
+        }
+        threads = bl_device_caps(device)->n_threads;
+        bl_device_close(device);
+    }
+    if (json) {
+        printf("%s\n  {\"id\": ", first ? "" : ",");
+        print_json_string(info->id);
+        printf(", \"backend\": ");
+        print_json_string(info->backend);
+        printf(", \"name\": ");
+        print_json_string(info->name);
+        if (missing) {
+            printf(", \"missing\": ");
+            print_json_string(info->why_missing);
+        } else {
+            printf(", \"threads\": %u, \"free_bytes\": %llu, \"total_bytes\": %llu", threads, (unsigned long long)free_bytes, (unsigned long long)total_bytes);
+        }
+        printf("}");
+    } else if (missing) {
+        printf("%-10s missing: %s\n", info->id, info->why_missing);
+    } else {
+        printf("%-10s %s, %u threads, %.1f of %.1f GB free\n", info->id, info->name, threads, (double)free_bytes / 1e9, (double)total_bytes / 1e9);
+    }
+    return EXIT_OK;
+}
+
+int verb_devices(struct options *o)
+{
+    bl_device_info infos[64];
+    uint32_t n = 0;
+    if (bl_devices(infos, 64, &n) != BL_OK)
+        return report_error();
+    int code = EXIT_OK;
+    if (o->json)
+        printf("[");
+    for (uint32_t i = 0; i < n && i < 64 && code == EXIT_OK; i++)
+        code = describe(&infos[i], o->json, i == 0);
+    if (o->json)
+        printf("\n]\n");
+    return finish_stdout(code);
+}

@@ -1,0 +1,125 @@
+/* verb_run.c: bitloom run: a prompt in, its continuation out. */
+#include "common.h"
+#include "trace.h"
+#include "verbs.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct screen {
+    bool progress;   /* draw a bar while the prompt is read */
+    bool drawn;
+    bool failed;     /* stdout is closed or full */
+};
+
+static void clear_bar(struct screen *screen)
+{
+    if (screen->drawn)
+        fprintf(stderr, "\r\033[K");
+    screen->drawn = false;
+}
+
+static bool on_text(void *user, const char *text, size_t bytes)
+{
+    struct screen *screen = user;
+    clear_bar(screen);
+    if (fwrite(text, 1, bytes, stdout) != bytes || fflush(stdout) != 0)
+        screen->failed = true;
+    return !screen->failed;
+}
+
+static void on_prompt(void *user, uint32_t done, uint32_t total)
+{
+    struct screen *screen = user;
+    enum { WIDTH = 40 };
+    if (!screen->progress || total < 64)
+        return;
+    char bar[WIDTH + 1];
+    uint32_t filled = (uint32_t)((uint64_t)done * WIDTH / total);
+    memset(bar, '#', filled);
+    memset(bar + filled, '.', WIDTH - filled);
+    bar[WIDTH] = 0;
+    fprintf(stderr, "\rreading the prompt [%s] %u/%u", bar, done, total);
+    screen->drawn = true;
+    if (done == total)
+        clear_bar(screen);
+}
+
+static bool terminal_progress(const struct options *o)
+{
+    const char *term = getenv("TERM");
+    return !o->quiet && isatty(STDERR_FILENO) && (!term || strcmp(term, "dumb") != 0);
+}
+
+/* The prompt as bytes, freed by the caller. -p with escapes, -f and standard input as they are. */
+static char *get_prompt(const struct options *o, size_t *bytes)
+{
+    if (!o->prompt)
+        return read_text(o->file ? o->file : "-", bytes);
+    char *copy = strdup(o->prompt);
+    if (copy)
+        *bytes = o->escape ? unescape(copy) : strlen(copy);
+    return copy;
+}
+
+int run_prompt(struct options *o)
+{
+    bl_model *model;
+    bl_sequence *sequence;
+    bl_generate_params params;
+    bl_generate_result result;
+    struct trace trace;
+    struct screen screen = {.progress = terminal_progress(o)};
+    size_t prompt_bytes = 0;
+    log_to_stderr(o);
+    if (!fill_generate_params(o, &params))
+        return EXIT_USAGE;
+    if (o->prompt && o->file) {
+        fprintf(stderr, "bitloom: give -p or -f, not both\n");
+        return EXIT_USAGE;
+    }
+    uint64_t start = now_ns();
+    int code = open_model(o, &model, &sequence);
+    if (code != EXIT_OK)
+        return code;
+    uint64_t load_ns = now_ns() - start;
+    char *prompt = get_prompt(o, &prompt_bytes);
+    if (!prompt || (o->trace && !trace_open(&trace, o->trace))) {
+        code = EXIT_FAILED;
+        goto out;
+    }
+    if (o->trace)
+        bl_model_trace(model, trace_step, &trace);
+    params.prompt = prompt;
+    params.prompt_bytes = prompt_bytes;
+    params.on_text = on_text;
+    params.on_prompt = on_prompt;
+    params.user = &screen;
+    interrupt_on_signal(model);
+    bl_status status = bl_generate(sequence, &params, &result);
+    interrupt_on_signal(NULL);
+    clear_bar(&screen);
+    if (screen.failed)
+        code = finish_stdout(EXIT_FAILED);
+    else if (status == BL_ECANCELLED)
+        code = 130;
+    else if (status != BL_OK)
+        code = report_error();
+    if (result.n_generated && isatty(STDOUT_FILENO))
+        fprintf(stderr, "\n");
+    if (!o->quiet && (status == BL_OK || status == BL_ECANCELLED))
+        print_stats(model, load_ns, &result);
+    if (o->trace && !trace_close(&trace, o->trace))
+        code = EXIT_FAILED;
+out:
+    free(prompt);
+    bl_sequence_destroy(sequence);
+    bl_model_close(model);
+    return code;
+}
+
+int verb_run(struct options *options)
+{
+    return run_prompt(options);
+}
