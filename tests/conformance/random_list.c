@@ -18,9 +18,9 @@ static struct random_range random_range(struct conf *conf, uint32_t n)
 
 static struct random_node random_node(struct conf *conf, uint32_t n_lanes, bool kernels)
 {
-    struct random_node node = {.kind = (int)(conf_random(conf) % (kernels ? 5 : 2)), .lane = (uint32_t)(conf_random(conf) % n_lanes)};
-    if (node.kind > RANDOM_BINARY)
-        node.kind = RANDOM_BINARY;
+    uint64_t kind = conf_random(conf) % (kernels ? 5 : 2);
+    struct random_node node = {.kind = kind == 0 ? RANDOM_FILL : kind == 1 ? RANDOM_COPY : RANDOM_BINARY,
+                               .lane = (uint32_t)(conf_random(conf) % n_lanes)};
     uint32_t n = 1 + (uint32_t)(conf_random(conf) % 8);
     node.y = random_range(conf, n);
     if (node.kind == RANDOM_FILL) {

@@ -10,8 +10,9 @@ struct random_range {
     uint32_t buffer, first, n; /* in units */
 };
 
+enum random_kind { RANDOM_FILL = 0, RANDOM_COPY, RANDOM_BINARY };
 struct random_node {
-    enum { RANDOM_FILL, RANDOM_COPY, RANDOM_BINARY } kind;
+    enum random_kind kind;
     struct random_range x, z, y; /* reads x (copy, binary) and z (binary), writes y */
     uint32_t operation;          /* BL_BINARY_ADD or _SUB; the pattern of a fill */
     uint32_t lane, n_waits, waits[RANDOM_MAX_NODES];
