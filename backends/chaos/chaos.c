@@ -26,6 +26,7 @@ struct chaos_submission {
 
 struct chaos_queue {
     bl_queue base;
+    struct chaos_device *device; /* base.device is set when queue_create has returned, and the thread runs before */
     bl_queue *inner;
     pthread_t thread;
     uint64_t ordinal;
@@ -145,7 +146,7 @@ static bool is_ready(const struct chaos_submission *submission)
 
 static bl_status play(struct chaos_queue *queue, const struct chaos_submission *submission)
 {
-    struct chaos_device *device = (struct chaos_device *)queue->base.device;
+    struct chaos_device *device = queue->device;
     uint64_t state = device->seed ^ queue->ordinal << 48 ^ submission->value;
     uint32_t n_nodes = submission->list->n_nodes;
     uint32_t *words = calloc(n_nodes ? 2 * (size_t)n_nodes : 1, sizeof *words);
@@ -164,7 +165,7 @@ static bl_status play(struct chaos_queue *queue, const struct chaos_submission *
 static void *queue_main(void *argument)
 {
     struct chaos_queue *queue = argument;
-    struct chaos_device *device = (struct chaos_device *)queue->base.device;
+    struct chaos_device *device = queue->device;
     pthread_mutex_lock(&device->lock);
     while (!queue->stop) {
         struct chaos_submission *submission = queue->first;
@@ -212,7 +213,7 @@ static bl_status queue_create(bl_device *base, bl_queue_kind kind, bl_queue **ou
     if (!queue)
         BL_FAIL(BL_ENOMEM, "chaos: out of memory");
     bl_status status = bl_queue_create(device->inner, kind, &queue->inner);
-    queue->base.device = base;
+    queue->device = device;
     pthread_mutex_lock(&device->lock);
     queue->ordinal = device->n_queues_made++;
     pthread_mutex_unlock(&device->lock);

@@ -56,7 +56,8 @@ struct cpu_pool {
     struct cpu_queue *queues;
     uint64_t n_submitted;
 
-    uint32_t n_threads, n_workers, n_cores;
+    _Atomic uint32_t n_workers; /* grows while the first of them already run */
+    uint32_t n_threads, n_cores;
     struct worker workers[];
 };
 
@@ -200,23 +201,23 @@ static void run_task(const struct cpu_pool *pool, const struct cpu_task *task, u
     raise_to(&list->timings[task->node].end_ns, now_ns());
 }
 
-static void open_wave(struct cpu_pool *pool, const struct cpu_wave *wave)
+/* Opens the tasks of a wave to all. If the caller goes on to take one itself, others are woken for the rest where that pays. Once the tasks
+ * are open the list may be gone: what is needed of it is read before. */
+static void open_wave(struct cpu_pool *pool, const struct cpu_wave *wave, bool wake_others)
 {
+    uint32_t n_tasks = wave->n_tasks;
+    wake_others &= wave->work >= WAKE_BYTES;
     pool->tasks = pool->list->tasks + wave->first_task;
-    atomic_store_explicit(&pool->remaining, wave->n_tasks, memory_order_relaxed);
-    atomic_store(&pool->ticket, (uint64_t)wave->n_tasks << 32);
-}
-
-/* The caller takes a task itself; should others be woken for the rest? */
-static void wake_for(struct cpu_pool *pool, const struct cpu_wave *wave)
-{
-    uint32_t asleep = atomic_load(&pool->work_sleepers);
-    if (asleep == 0 || wave->work < WAKE_BYTES)
+    atomic_store_explicit(&pool->remaining, n_tasks, memory_order_relaxed);
+    atomic_store(&pool->ticket, (uint64_t)n_tasks << 32);
+    if (!wake_others)
         return;
-    uint32_t awake = n_awake(pool), room = pool->n_cores > awake ? pool->n_cores - awake : 0;
-    uint32_t n = wave->n_tasks - 1 < asleep ? wave->n_tasks - 1 : asleep;
-    if (n > room)
-        n = room;
+    uint32_t asleep = atomic_load(&pool->work_sleepers), awake = n_awake(pool);
+    uint32_t n = pool->n_cores > awake ? pool->n_cores - awake : 0;
+    if (n > asleep)
+        n = asleep;
+    if (n > n_tasks - 1)
+        n = n_tasks - 1;
     if (n)
         wake(pool, (int)n, BIT_WORK);
 }
@@ -293,8 +294,7 @@ static void advance(struct cpu_pool *pool, uint32_t seat, const struct until *un
         for (; pool->wave < pool->list->n_waves; pool->wave++) {
             const struct cpu_wave *wave = &pool->list->waves[pool->wave];
             if (!wave->solo || (until && (is_late(until) || is_reached(until)))) {
-                open_wave(pool, wave);
-                wake_for(pool, wave);
+                open_wave(pool, wave, true);
                 return;
             }
             for (uint32_t t = 0; t < wave->n_tasks; t++)
@@ -352,7 +352,7 @@ void cpu_pool_submit(struct cpu_pool *pool, struct cpu_submission *submission)
     queue->last = submission;
     bool begun = !pool->run && begin_run(pool);
     if (begun)
-        open_wave(pool, &pool->list->waves[0]);
+        open_wave(pool, &pool->list->waves[0], false);
     pthread_mutex_unlock(&pool->lock);
     /* A small list waits for the thread that will wait for it: waking another would take longer than the list. In a pool of one the
      * waiting thread is the one that computes. */
@@ -452,17 +452,18 @@ bl_status cpu_pool_create(uint32_t n_threads, struct cpu_pool **out)
     pthread_mutex_init(&pool->lock, NULL);
     sigset_t old;
     block_signals(&old);
-    while (pool->n_workers < wanted) {
-        struct worker *worker = &pool->workers[pool->n_workers];
+    uint32_t n = 0;
+    for (; n < wanted; n++) {
+        struct worker *worker = &pool->workers[n];
         worker->pool = pool;
-        worker->seat = n_threads > 1 ? pool->n_workers + 1 : 0;
+        worker->seat = n_threads > 1 ? n + 1 : 0;
         if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0)
             break;
-        pool->n_workers++;
+        atomic_store(&pool->n_workers, n + 1);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pool->n_threads = n_threads > 1 ? pool->n_workers + 1 : 1;
-    if (pool->n_workers < wanted)
+    pool->n_threads = n_threads > 1 ? n + 1 : 1;
+    if (n < wanted)
         bl_log(BL_LOG_WARNING, "cpu: the system gave %u of %u threads", pool->n_threads, n_threads);
     *out = pool;
     return BL_OK;

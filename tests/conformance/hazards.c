@@ -86,12 +86,12 @@ static void agrees_with_all_pairs(struct conf *conf)
     static struct random_list random;
     bl_buffer *buffers[RANDOM_BUFFERS];
     uint32_t n_refused = 0, n_taken = 0;
-    random_list_make(conf, &random, 1, 1, 0, false);
+    random_list_make(conf, &random, 1, 1, 0, false, 1);
     for (uint32_t b = 0; b < RANDOM_BUFFERS; b++)
         CHECK_OK(conf_buffer(conf, random_list_floats(&random) * sizeof(float), "random", &buffers[b]));
     for (uint32_t round = 0; round < 400; round++) {
         bl_list *list;
-        random_list_make(conf, &random, 2 + (uint32_t)(conf_random(conf) % 60), 2 + round % 5, round % 4, false);
+        random_list_make(conf, &random, 2 + (uint32_t)(conf_random(conf) % 60), 2 + round % 5, round % 4, false, 1);
         CHECK_OK(random_list_record(conf, &random, buffers, &list));
         CHECK(bl_list_end(list) == (random.is_ordered ? BL_OK : BL_EINVAL));
         random.is_ordered ? n_taken++ : n_refused++;

@@ -18,9 +18,9 @@ static struct random_range random_range(struct conf *conf, uint32_t n)
 
 static struct random_node random_node(struct conf *conf, uint32_t n_lanes, bool kernels)
 {
-    struct random_node node = {.kind = (int)(conf_random(conf) % (kernels ? 5 : 2)), .lane = (uint32_t)(conf_random(conf) % n_lanes)};
-    if (node.kind > RANDOM_BINARY)
-        node.kind = RANDOM_BINARY;
+    uint64_t kind = conf_random(conf) % (kernels ? 5 : 2);
+    struct random_node node = {.kind = kind == 0 ? RANDOM_FILL : kind == 1 ? RANDOM_COPY : RANDOM_BINARY,
+                               .lane = (uint32_t)(conf_random(conf) % n_lanes)};
     uint32_t n = 1 + (uint32_t)(conf_random(conf) % 8);
     node.y = random_range(conf, n);
     if (node.kind == RANDOM_FILL) {
@@ -43,13 +43,14 @@ static struct random_node random_node(struct conf *conf, uint32_t n_lanes, bool 
     return node;
 }
 
-void random_list_make(struct conf *conf, struct random_list *out, uint32_t n_nodes, uint32_t n_lanes, uint32_t drop_percent, bool kernels)
+void random_list_make(struct conf *conf, struct random_list *out, uint32_t n_nodes, uint32_t n_lanes, uint32_t drop_percent, bool kernels,
+                      uint32_t scale)
 {
     static _Thread_local bool before[RANDOM_MAX_NODES][RANDOM_MAX_NODES]; /* [b][a]: a comes before b for certain */
     uint64_t alignment = bl_device_caps(conf->device)->buffer_alignment;
     memset(before, 0, sizeof before);
     out->n_nodes = n_nodes;
-    out->unit = alignment > 4 ? (uint32_t)alignment / 4 : 1;
+    out->unit = scale * (alignment > 4 ? (uint32_t)alignment / 4 : 1);
     out->is_ordered = true;
     for (uint32_t b = 0; b < n_nodes; b++) {
         struct random_node *node = &out->nodes[b];

@@ -10,8 +10,9 @@ struct random_range {
     uint32_t buffer, first, n; /* in units */
 };
 
+enum random_kind { RANDOM_FILL = 0, RANDOM_COPY, RANDOM_BINARY };
 struct random_node {
-    enum { RANDOM_FILL, RANDOM_COPY, RANDOM_BINARY } kind;
+    enum random_kind kind;
     struct random_range x, z, y; /* reads x (copy, binary) and z (binary), writes y */
     uint32_t operation;          /* BL_BINARY_ADD or _SUB; the pattern of a fill */
     uint32_t lane, n_waits, waits[RANDOM_MAX_NODES];
@@ -23,8 +24,9 @@ struct random_list {
     struct random_node nodes[RANDOM_MAX_NODES];
 };
 
-/* drop_percent of the waits that are needed are left out. */
-void random_list_make(struct conf *conf, struct random_list *out, uint32_t n_nodes, uint32_t n_lanes, uint32_t drop_percent, bool kernels);
+/* drop_percent of the waits that are needed are left out. scale: makes every range so many times larger. */
+void random_list_make(struct conf *conf, struct random_list *out, uint32_t n_nodes, uint32_t n_lanes, uint32_t drop_percent, bool kernels,
+                      uint32_t scale);
 bl_status random_list_record(struct conf *conf, const struct random_list *random, bl_buffer *const *buffers, bl_list **out);
 uint32_t random_list_floats(const struct random_list *random); /* per buffer */
 void random_list_model(const struct random_list *random, float *const *buffers);
