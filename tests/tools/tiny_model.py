@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tiny seeded models as GGUF files, with Python's standard library only: the same bytes on every machine.
 
-    tests/tools/tiny_model.py FAMILY OUT [--seed N] [--vocab-only]      FAMILY: llama qwen3 gemma3 phi2 gpt2like
+    tests/tools/tiny_model.py FAMILY OUT [--seed N] [--vocab-only]      FAMILY: mini llama qwen3 gemma3 phi2 gpt2like
 
 Weights are random; between them the families hold every weight format, so a wrong unpacker, op, layout or key shows in the logits.
 `gpt2like` is a family that has no built-in graph: learned positions, fused q/k/v, ReLU; its graph comes in the key bitloom.graph."""
@@ -295,7 +295,25 @@ def gpt2like(seed):
     return g
 
 
-FAMILIES = {'llama': llama, 'qwen3': qwen3, 'gemma3': gemma3, 'phi2': phi2, 'gpt2like': gpt2like}
+def mini(seed):
+    """The smallest thing that runs: for tests that load it a hundred thousand times."""
+    g = Gguf('llama', seed)
+    d, ff = 32, 32
+    common(g, 1, d, ff, 1, 1, 64)
+    g.arch_key('attention.layer_norm_rms_epsilon', F32, 1e-5)
+    tokenizer(g, 264)
+    g.matrix('token_embd.weight', 'Q8_0', d, 264, 1.0)
+    b = 'blk.0.'
+    g.vector(b + 'attn_norm.weight', d, 1, 0.1)
+    for name, kind in (('attn_q', 'Q4_0'), ('attn_k', 'Q4_1'), ('attn_v', 'Q5_0'), ('attn_output', 'Q5_1'), ('ffn_gate', 'F16'), ('ffn_up', 'BF16'),
+                       ('ffn_down', 'F32')):
+        g.matrix(b + name + '.weight', kind, d, d)
+    g.vector(b + 'ffn_norm.weight', d, 1, 0.1)
+    g.vector('output_norm.weight', d, 1, 0.1)
+    return g
+
+
+FAMILIES = {'mini': mini, 'llama': llama, 'qwen3': qwen3, 'gemma3': gemma3, 'phi2': phi2, 'gpt2like': gpt2like}
 
 
 def main():
