@@ -91,6 +91,16 @@ static INLINE void add_values(uint32_t format, int n, const struct page_part *pa
         vf_store(acc + c0 + 8 * (uint32_t)i, sum[i]);
 }
 
+/* sum[i] += columns c .. c + n of q * the key of position g + i. */
+static INLINE void add_keys(uint32_t format, const struct page_part *page, uint32_t d_k, uint32_t g, const float *q, uint32_t c, uint32_t n,
+                            vf sum[8])
+{
+    const vf a = vf_load_part(q + c, n);
+#pragma GCC unroll 8
+    for (uint32_t i = 0; i < 8; i++)
+        sum[i] = vf_add(sum[i], vf_mul(a, load_kv(format, page->k, (size_t)(g + i) * d_k + c, n)));
+}
+
 static INLINE void attend_page(uint32_t format, const struct bl_params_attention *p, const struct page_part *page, struct attended_row *row)
 {
     const float infinity = bl_bits_f32(0x7f800000u);
@@ -101,13 +111,11 @@ static INLINE void attend_page(uint32_t format, const struct bl_params_attention
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++)
             sum[i] = vf_set1(0);
-        for (uint32_t c = 0; c < p->d_k; c += 8) {
-            const uint32_t n = min_u32(8, p->d_k - c);
-            const vf q = vf_load_part(row->q + c, n);
-#pragma GCC unroll 8
-            for (uint32_t i = 0; i < 8; i++)
-                sum[i] = vf_add(sum[i], vf_mul(q, load_kv(format, page->k, (size_t)(g + i) * p->d_k + c, n)));
-        }
+        uint32_t c = 0;
+        for (; c + 8 <= p->d_k; c += 8)
+            add_keys(format, page, p->d_k, g, row->q, c, 8, sum);
+        if (c < p->d_k)
+            add_keys(format, page, p->d_k, g, row->q, c, p->d_k - c, sum);
         vf score = vf_mul(vf_sum8(sum), vf_set1(p->scale));
         if (p->softcap > 0)
             score = vf_mul(vf_set1(p->softcap), vf_tanh(vf_div(score, vf_set1(p->softcap))));
@@ -211,15 +219,14 @@ static INLINE void attend_rows(const struct bl_cpu_call *call, uint32_t format, 
 static INLINE void store_row(const struct bl_params_attention *p, const struct attended_row *row, void *out, size_t at, bool to_q8)
 {
     const vf scale = vf_set1(1.0f / row->l);
-    vf block[4];
-    for (uint32_t c = 0; c < p->d_v; c += 8) {
-        vf y = vf_mul(vf_load(row->acc + c), scale);
-        block[c / 8 % 4] = y;
-        if (!to_q8)
-            vf_store_part((float *)out + at + c, y, min_u32(8, p->d_v - c));
-        else if (c % 32 == 24)
-            store_q8_block(block, (struct bl_q8_block *)out + (at + c) / 32);
+    for (uint32_t c = 0; to_q8 && c < p->d_v; c += 32) {
+        vf block[4];
+        for (uint32_t i = 0; i < 4; i++)
+            block[i] = vf_mul(vf_load(row->acc + c + 8 * i), scale);
+        store_q8_block(block, (struct bl_q8_block *)out + (at + c) / 32);
     }
+    for (uint32_t c = 0; !to_q8 && c < p->d_v; c += 8)
+        vf_store_part((float *)out + at + c, vf_mul(vf_load(row->acc + c), scale), min_u32(8, p->d_v - c));
 }
 
 static INLINE void attention(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch, uint32_t format, bool to_q8)

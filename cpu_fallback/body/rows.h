@@ -79,15 +79,16 @@ static INLINE void glu(const struct bl_cpu_call *call, uint32_t first, uint32_t 
         for (uint32_t r = t.y0; r < t.y1; r++) {
             const size_t at = (size_t)r * p->columns;
             const float *gate = (const float *)call->bindings[1] + at, *up = (const float *)call->bindings[2] + at;
-            vf block[4];
-            for (uint32_t c = t.x0; c < t.x1; c += 8) {
+            for (uint32_t c = t.x0; to_q8 && c < t.x1; c += 32) {
+                vf block[4];
+                for (uint32_t i = 0; i < 4; i++)
+                    block[i] = vf_mul(vf_unary(p->kind, 0, vf_load(gate + c + 8 * i)), vf_load(up + c + 8 * i));
+                store_q8_block(block, (struct bl_q8_block *)call->bindings[3] + (at + c) / 32);
+            }
+            for (uint32_t c = t.x0; !to_q8 && c < t.x1; c += 8) {
                 const uint32_t n = min_u32(8, t.x1 - c);
                 vf y = vf_mul(vf_unary(p->kind, 0, vf_load_part(gate + c, n)), vf_load_part(up + c, n));
-                block[c / 8 % 4] = y;
-                if (!to_q8)
-                    vf_store_part((float *)call->bindings[3] + at + c, y, n);
-                else if (c % 32 == 24)
-                    store_q8_block(block, (struct bl_q8_block *)call->bindings[3] + (at + c) / 32);
+                vf_store_part((float *)call->bindings[3] + at + c, y, n);
             }
         }
     }
@@ -126,6 +127,16 @@ void LEVEL_NAME(quantize_q8)(const struct bl_cpu_call *call, uint32_t first, uin
     }
 }
 
+static INLINE vf normed(const float *x, const float *w, const float *b, uint32_t c, uint32_t n, vf mean, vf scale)
+{
+    vf y = vf_mul(vf_sub(vf_load_part(x + c, n), mean), scale);
+    if (w)
+        y = vf_mul(y, vf_load_part(w + c, n));
+    if (b)
+        y = vf_add(y, vf_load_part(b + c, n));
+    return y;
+}
+
 static INLINE void norm(const struct bl_cpu_call *call, uint32_t first, uint32_t last, bool centred, bool to_q8)
 {
     const struct bl_params_norm *p = call->push;
@@ -149,19 +160,15 @@ static INLINE void norm(const struct bl_cpu_call *call, uint32_t first, uint32_t
                 squares = vf_add(squares, vf_mul(v, v));
             }
             const vf scale = vf_set1(1.0f / sqrtf(vf_sum(squares) / (float)p->columns + p->eps));
-            vf block[4];
-            for (uint32_t c = 0; c < p->columns; c += 8) {
+            for (uint32_t c = 0; to_q8 && c < p->columns; c += 32) {
+                vf block[4];
+                for (uint32_t i = 0; i < 4; i++)
+                    block[i] = normed(x, w, b, c + 8 * i, 8, mean, scale);
+                store_q8_block(block, (struct bl_q8_block *)call->bindings[4] + (at + c) / 32);
+            }
+            for (uint32_t c = 0; !to_q8 && c < p->columns; c += 8) {
                 const uint32_t n = min_u32(8, p->columns - c);
-                vf y = vf_mul(vf_sub(vf_load_part(x + c, n), mean), scale);
-                if (w)
-                    y = vf_mul(y, vf_load_part(w + c, n));
-                if (b)
-                    y = vf_add(y, vf_load_part(b + c, n));
-                block[c / 8 % 4] = y;
-                if (!to_q8)
-                    vf_store_part((float *)call->bindings[4] + at + c, y, n);
-                else if (c % 32 == 24)
-                    store_q8_block(block, (struct bl_q8_block *)call->bindings[4] + (at + c) / 32);
+                vf_store_part((float *)call->bindings[4] + at + c, normed(x, w, b, c, n, mean, scale), n);
             }
         }
     }

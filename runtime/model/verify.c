@@ -162,7 +162,7 @@ static void verify_vocabulary(struct walk *w)
         uint64_t id;
         if (bl_meta_u64(file, meta, 0, &id) != BL_OK || meta->is_array)
             found(w, "offset %llu: %.80s: got type %s, expected a token id", ULL(meta->offset), meta->key, bl_meta_type_name(meta->type));
-        else if (id >= n_tokens)
+        else if (id >= n_tokens && id != UINT32_MAX) /* which says "none" */
             found(w, "offset %llu: %.80s: got %llu, limit %llu (the vocabulary)", ULL(meta->offset), meta->key, ULL(id), ULL(n_tokens));
     }
     bl_errors_clear(); /* a failed look was a finding, not our failure */

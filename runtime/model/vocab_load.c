@@ -109,8 +109,10 @@ static bl_status read_special(const struct bl_model_file *file, const char *key,
 {
     const struct bl_meta *meta;
     uint64_t id = 0;
-    *out = fallback >= 0 && (uint32_t)fallback < n_tokens ? fallback : -1;
+    *out = -1;
     BL_TRY(read_scalar(file, key, &meta, &id));
+    if (!meta)
+        *out = fallback >= 0 && (uint32_t)fallback < n_tokens ? fallback : -1;
     if (!meta || id == UINT32_MAX) /* some writers say "none" with -1 as u32 */
         return BL_OK;
     if (id >= n_tokens)

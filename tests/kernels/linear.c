@@ -74,7 +74,7 @@ static bool linear_oracle(const struct launch *l)
                 ok &= within_limit(LIMIT_LINEAR_Q8_ROW, nmse(column, got_column, m));
         }
         ok &= within_limit(q8 ? LIMIT_LINEAR_Q8_EXACT : LIMIT_LINEAR_F32, nmse(given, got, (size_t)n * m));
-        if (q8 && (size_t)n * m >= 256)
+        if (q8 && (size_t)n * m >= 256 && p->k * m >= 512) /* a mean needs numbers */
             ok &= within_limit(LIMIT_LINEAR_Q8, nmse(first, got, (size_t)n * m));
         free(given);
         free(first);
@@ -91,6 +91,7 @@ static void check_single_rows(const struct launch *all, uint32_t m)
     struct bl_kernel_key key = all->key;
     key.op = BL_OP_MATVEC;
     key.row_class = BL_ROWS_1;
+    random_seed_for(all->label); /* how often chance was asked until now depends on the number of levels */
     const size_t row_bytes = all->buffers[1].bytes / m;
     const uint32_t r = random_below(m);
     struct launch one;

@@ -36,7 +36,8 @@ enum { BL_DETOKENIZE_SPECIAL = 1 /* write control tokens as their text; else the
 typedef struct bl_decoder {
     unsigned char pending[8];
     uint32_t n_pending;
-    bool started; /* the space prefix rule drops one space at the start of a text */
+    bool started; /* Where encoding puts a space before a text, decoding drops one at its start and after each special token. Set it to
+                     true for a stream that goes on where other text ended, a generation after a prompt without a template. */
 } bl_decoder;
 /* Decodes one id after those before it. *text is valid until the next call with this decoder or tokenizer on this thread; not
  * NUL-terminated; *bytes may be 0. BL_EINVAL for an id outside the vocabulary. */
