@@ -17,13 +17,13 @@
 
 static const struct shape {
     const char *name;
-    uint32_t waves, nodes, columns; /* nodes of a wave are in lanes of their own; columns: floats per node */
+    uint32_t waves, nodes, rows, columns; /* nodes of a wave are in lanes of their own; rows x columns: floats per node */
 } shapes[] = {
-    {"1 wave of 1 node of 256 B", 1, 1, 64},
-    {"300 waves of 1 node of 256 B", 300, 1, 64},
-    {"300 waves of 4 nodes of 256 B", 300, 4, 64},
-    {"300 waves of 4 nodes of 16 KiB", 300, 4, 4096},
-    {"300 waves of 1 node of 128 KiB", 300, 1, 32768},
+    {"1 wave of 1 node of 256 B", 1, 1, 1, 64},
+    {"300 waves of 1 node of 256 B", 300, 1, 1, 64},
+    {"300 waves of 4 nodes of 256 B", 300, 4, 1, 64},
+    {"300 waves of 4 nodes of 16 KiB", 300, 4, 16, 256},
+    {"300 waves of 1 node of 128 KiB", 300, 1, 128, 256},
 };
 static const uint32_t threads[] = {1, 2, 4, 8};
 enum { SHAPE_COUNT = sizeof shapes / sizeof shapes[0], THREADS_COUNT = sizeof threads / sizeof threads[0] };
@@ -49,7 +49,7 @@ static bl_list *record(bl_device *device, const struct shape *shape, bl_buffer *
     bl_list *list;
     const struct bl_params_binary params = {.columns = shape->columns, .kind = BL_BINARY_ADD};
     const struct bl_kernel_key key = {BL_OP_BINARY, BL_FMT_NONE, BL_FMT_F32, BL_ROWS_ANY, 0};
-    uint64_t bytes = shape->columns * sizeof(float);
+    uint64_t bytes = (uint64_t)shape->rows * shape->columns * sizeof(float);
     check(bl_kernel_get(device, key, &add));
     check(bl_list_begin(device, 0, &list));
     uint32_t before[8] = {0}, now[8];
@@ -59,7 +59,7 @@ static bl_list *record(bl_device *device, const struct shape *shape, bl_buffer *
                                            {data, n * bytes, bytes, BL_READ},
                                            {data, n * bytes, bytes, BL_READ},
                                            {data, n * bytes, bytes, BL_WRITE}};
-            const bl_dispatch dispatch = {add, {shape->columns, 1, 1}, bindings, 4, &params, sizeof params};
+            const bl_dispatch dispatch = {add, {shape->columns, shape->rows, 1}, bindings, 4, &params, sizeof params};
             const bl_order order = {.lane = n, .waits = before, .n_waits = w ? shape->nodes : 0};
             check(bl_list_dispatch(list, &dispatch, &order, &now[n]));
         }
@@ -87,11 +87,11 @@ static double measure(const char *name, uint32_t n_threads, const struct shape *
     params.n_threads = n_threads;
     check(bl_device_open(&params, &device));
     check(bl_buffer_create(device, &(bl_buffer_params){.bytes = BL_STEP_PAGES * 4u, .kind = BL_MEM_UPLOAD, .label = "step"}, &step));
-    check(bl_buffer_create(device, &(bl_buffer_params){.bytes = (uint64_t)shape->nodes * shape->columns * 4, .label = "data"}, &data));
+    check(bl_buffer_create(device, &(bl_buffer_params){.bytes = (uint64_t)shape->nodes * shape->rows * shape->columns * 4, .label = "data"}, &data));
     memset(bl_buffer_host(step), 0, BL_STEP_PAGES * 4u);
-    ((uint32_t *)bl_buffer_host(step))[BL_STEP_N_ROWS] = 1;
+    ((uint32_t *)bl_buffer_host(step))[BL_STEP_N_ROWS] = shape->rows;
     if (bl_buffer_host(data))
-        memset(bl_buffer_host(data), 0, (size_t)shape->nodes * shape->columns * 4);
+        memset(bl_buffer_host(data), 0, (size_t)bl_buffer_bytes(data));
     check(bl_queue_create(device, BL_QUEUE_COMPUTE, &queue));
     bl_list *list = record(device, shape, step, data);
     for (uint32_t round = 0; round < ROUNDS; round++) {

@@ -111,13 +111,6 @@ static void wake(struct cpu_pool *pool, int n, uint32_t bits)
     syscall(SYS_futex, &pool->epoch, FUTEX_WAKE_BITSET_PRIVATE, n, NULL, NULL, bits);
 }
 
-/* Someone ought to look at the open tasks. */
-static void kick(struct cpu_pool *pool)
-{
-    if (atomic_load(&pool->work_sleepers))
-        wake(pool, 1, BIT_WORK);
-}
-
 static bool worth_staying_awake(struct cpu_pool *pool, bool needs_guest_seat, const struct until *until)
 {
     if (until ? is_reached(until) : atomic_load(&pool->stop))
@@ -130,6 +123,13 @@ static uint32_t n_awake(struct cpu_pool *pool)
 {
     uint32_t all = pool->n_workers + atomic_load(&pool->n_guests), asleep = atomic_load(&pool->work_sleepers);
     return all > asleep ? all - asleep : 0;
+}
+
+/* Someone ought to look at the open tasks: wakes a thread unless one is awake, which will see them before it sleeps. */
+static void kick(struct cpu_pool *pool)
+{
+    if (n_awake(pool) == 0)
+        wake(pool, 1, BIT_WORK);
 }
 
 /* Returns when there may be something to do, or after the deadline of `until`. Sleepers register before they look for the last time, and

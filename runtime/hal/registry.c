@@ -2,6 +2,7 @@
  * of them. The list itself comes from the build: a folder under backends/ and its name in backends/meson.build. */
 #include "hal/core.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,7 @@ bl_status bl_backend_open(const char *id, const bl_device_params *params, bl_dev
             backend = backends[b];
     if (!backend)
         BL_FAIL(BL_EUNSUPPORTED, "device \"%.64s\": no back end \"%s\" in this program (built in: %s)", id, name, known_names(known));
+    assert(backend->abi == BL_BACKEND_ABI);
     if (backend->wraps != (inner[0] != 0))
         BL_FAIL(BL_EUNSUPPORTED, "device \"%.64s\": %s %s", id, name,
                 backend->wraps ? "wraps another device, say for example chaos(cpu)" : "does not wrap another device");

@@ -49,7 +49,7 @@ struct conf_registration {
     const char *device; /* the default of --device */
     uint32_t has;
     const struct conf_exception *unsupported;       /* for good */
-    const struct conf_exception *expected_failures; /* until mended; BITLOOM's BL_VERIFY_XFAIL=1 fails when one passes */
+    const struct conf_exception *expected_failures; /* until mended; with BL_VERIFY_XFAIL=1 one that passes is a failure */
 };
 
 void conf_fail(struct conf *conf, const char *file, int line, const char *text);
