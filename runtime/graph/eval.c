@@ -633,7 +633,9 @@ bl_status bl_graph_parse(const char *text, uint64_t text_bytes, const char *text
         goto out;
     }
     in->e = (struct bl_eval){g->text_name, source, g, 0, BL_NO_ID};
-    status = bl_graph_text_read(text, text_bytes, g->text_name, &g->arena, &in->lines);
+    char name[512]; /* of the text and of the file that it is read for */
+    snprintf(name, sizeof name, "%s: %s", source->name, text_name);
+    status = bl_graph_text_read(text, text_bytes, name, &g->arena, &in->lines);
     if (status == BL_OK)
         status = run(in);
     for (uint32_t i = 0; status == BL_OK && !allow_unused && i < source->n_tensors; i++)

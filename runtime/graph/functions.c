@@ -34,8 +34,13 @@ static bl_status add_unary(struct bl_eval *e, uint32_t x, enum bl_unary kind, do
 
 static bl_status use_tensor(struct bl_eval *e, const struct bl_weight *w)
 {
-    if (w->format == BL_FMT_NONE)
-        BL_EVAL_FAIL(e, BL_EUNSUPPORTED, "tensor '%s' has a type that cannot be computed with", tensor_name(e, w));
+    if (w->format == BL_FMT_NONE) {
+        struct bl_graph_tensor tensor = {.ggml_type = 0};
+        (void)e->source->tensor(e->source->user, tensor_name(e, w), &tensor);
+        const char *type = bl_ggml_type_name(tensor.ggml_type);
+        BL_EVAL_FAIL(e, BL_EUNSUPPORTED, "tensor '%s' has type %u (%s), which is not supported", tensor_name(e, w), tensor.ggml_type,
+                     type ? type : "unknown");
+    }
     e->graph->tensor_used[w->tensor] = 1;
     return BL_OK;
 }

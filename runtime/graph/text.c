@@ -156,6 +156,8 @@ static bl_status read_line(struct reader *r, const char *s, uint64_t n, struct b
     }
     line->tokens = tokens; /* the arena is zeroed: tokens[count] is END */
     line->n_tokens = count;
+    if (tokens)
+        tokens[count].column = (uint32_t)n + 1;
     return BL_OK;
 }
 
