@@ -6,7 +6,8 @@
 
 #include <stdio.h>
 
-enum style { UNIFORM, EXTREMES, SPARSE, ZEROS, STYLE_COUNT };
+/* LOUD: blocks of the largest weights and activations of one sign, where narrow integer sums overflow if they can. */
+enum style { UNIFORM, EXTREMES, SPARSE, LOUD, ZEROS };
 
 uint64_t random_bits(void);
 uint32_t random_below(uint32_t n);

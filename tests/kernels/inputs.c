@@ -54,6 +54,9 @@ void fill_floats(float *x, size_t n, enum style style)
         case SPARSE:
             x[i] = pick < 5 ? (float)u : 0.0f;
             break;
+        case LOUD:
+            x[i] = i % 64 == 0 ? (random_below(4) ? 1.0f : -1.0f) : x[i - 1];
+            break;
         default:
             x[i] = 0.0f;
         }
@@ -98,9 +101,10 @@ void fill_weights(uint8_t *w, uint32_t format, uint32_t n, uint32_t k, enum styl
         } else if (format == BL_FMT_BF16) {
             put_half(w, (uint16_t)(bl_f32_bits(x) >> 16));
         } else {
-            const uint32_t saturate = style == EXTREMES ? random_below(3) : 2; /* all bits clear, all set, random */
+            static const uint8_t loud[] = {0xff, 0xff, 0x80, 0x7f, 0x00}; /* 0x80, 0x7f: the ends of signed bytes */
+            const uint32_t pick = random_below(style == LOUD ? 5 : 10);
             for (size_t i = 0; i < bytes; i++)
-                w[i] = saturate == 0 ? 0 : saturate == 1 ? 255 : (uint8_t)random_bits();
+                w[i] = (style == LOUD || style == EXTREMES) && pick < 5 ? loud[pick] : (uint8_t)random_bits();
             if (style == SPARSE && random_below(10) < 8)
                 memset(w, 0, bytes);
             put_half(w + scales[format].d, random_half(style));

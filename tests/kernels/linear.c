@@ -126,7 +126,7 @@ static void check_single_rows(const struct launch *all, uint32_t m)
 
 static void check_shape(struct bl_kernel_key key, const struct shape *shape)
 {
-    static const char *const style_names[] = {"uniform", "extremes", "sparse", "zeros"};
+    static const char *const style_names[] = {"uniform", "extremes", "sparse", "loud", "zeros"};
     struct launch l;
     launch_init(&l, key);
     uint32_t columns = 0, formats[BL_LINEAR_SEGMENTS];
@@ -194,11 +194,11 @@ void check_linear(struct bl_kernel_key key)
     for (uint32_t i = 0; i < n_k; i++) {
         for (uint32_t j = 0; j < 5; j++, turn++) {
             const uint32_t k = is_mix && i == 2 ? 768 : k_list[i], n = n_list[j];
-            struct shape shape = {.n_segments = 1, .n = {n}, .k = k, .style = (enum style)(turn % 3)};
+            struct shape shape = {.n_segments = 1, .n = {n}, .k = k, .style = (enum style)(turn % 4)};
             shape.m = key.row_class == BL_ROWS_1 ? 1 : key.row_class == BL_ROWS_8 ? m_small[turn % 7] : m_large[turn % 7];
             if (n == 257 && k > 1000 && shape.m > 9)
                 shape.m = 9;
-            if (options.quick && turn % 3 == 2)
+            if (options.quick && turn % 5 == 2)
                 continue;
             check_shape(key, &shape);
             if (j == 2 || is_mix) {
