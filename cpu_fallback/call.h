@@ -85,6 +85,15 @@ static inline bool linear_tile_at(const struct bl_cpu_call *call, uint32_t index
     return out->n0 < out->n1;
 }
 
+/* Above this d, a block of the row is dominant: its fine plane counts (kernel_params.h). */
+static inline float q8_threshold(const struct bl_q8_block *row, uint32_t n_blocks)
+{
+    float sum = 0;
+    for (uint32_t b = 0; b < n_blocks; b++)
+        sum = sum + row[b].d;
+    return BL_Q8_DOMINANT * (sum / (float)n_blocks);
+}
+
 /* Where a row's sequence keeps a position: the number of its page. */
 static inline uint32_t page_of(const uint32_t *step, uint32_t row, uint32_t position)
 {

@@ -152,7 +152,7 @@ static INLINE uint32_t vf_largest_magnitude(const vf v[4])
 }
 
 /* q = round(v * inverse) as bytes, and the sums of each half. */
-static INLINE void vf_store_q8(const vf v[4], float inverse, struct bl_q8_block *out)
+static INLINE void vf_store_q8(const vf v[4], float inverse, struct bl_q8_plane *out)
 {
     const float32x4_t factor = vdupq_n_f32(inverse);
     for (int i = 0; i < 2; i++) {

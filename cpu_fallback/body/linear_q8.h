@@ -10,10 +10,11 @@ enum { CHUNK = 8, GROUPS = TILE_LINEAR_X / 8, DOT_ROWS = 4 }; /* panels (32 colu
 struct linear_scratch {
     struct panel panels[GROUPS][CHUNK];
     vf acc[BL_STEP_MAX_ROWS][GROUPS];
+    float threshold[BL_STEP_MAX_ROWS];
 };
 
-/* acc[r] = acc[r] + dot of 32 columns, for n rows of activations and eight outputs. */
-static INLINE void dot_panel(uint32_t format, int n, const struct panel *p, const struct bl_q8_block *const *a, vf *acc)
+/* acc[r] = acc[r] + d[r] * dot of 32 columns of one plane, for n rows of activations and eight outputs. */
+static INLINE void dot_panel(uint32_t format, int n, const struct panel *p, const struct bl_q8_plane *const *a, const float *d, vf *acc)
 {
     const struct quant_facts facts = facts_of(format);
     const vb ones = vp_set1(1);
@@ -46,24 +47,33 @@ static INLINE void dot_panel(uint32_t format, int n, const struct panel *p, cons
         vf t = vf_mul(p->d, vf_from_vi(isum[r]));
         if (facts.e_at)
             t = vf_add(t, vf_mul(p->e, vf_from_vi(vp_dot(mins, a[r]->sum))));
-        acc[r] = vf_add(acc[r], vf_mul(vf_set1(a[r]->d), t));
+        acc[r] = vf_add(acc[r], vf_mul(vf_set1(d[r]), t));
     }
 }
 
 /* n rows of activations against one group's panels. */
 static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uint32_t n_panels, const struct bl_q8_block *x, size_t x_stride,
-                              vf *out)
+                              const float *threshold, vf *out)
 {
-    const struct bl_q8_block *a[DOT_ROWS];
+    const struct bl_q8_plane *a[DOT_ROWS];
+    float d[DOT_ROWS];
     vf acc[DOT_ROWS];
-    for (int r = 0; r < n; r++) {
-        a[r] = x + (size_t)r * x_stride;
+    for (int r = 0; r < n; r++)
         acc[r] = out[r * GROUPS];
-    }
     for (uint32_t i = 0; i < n_panels; i++) {
-        dot_panel(format, n, p + i, a, acc);
-        for (int r = 0; r < n; r++)
-            a[r]++;
+        for (int r = 0; r < n; r++) {
+            const struct bl_q8_block *block = x + (size_t)r * x_stride + i;
+            a[r] = &block->coarse;
+            d[r] = block->d;
+        }
+        dot_panel(format, n, p + i, a, d, acc);
+        for (int r = 0; r < n; r++) {
+            if (d[r] > threshold[r]) {
+                const struct bl_q8_plane *fine = a[r] + 1;
+                const float d_fine = d[r] * BL_Q8_FINE;
+                dot_panel(format, 1, p + i, &fine, &d_fine, acc + r);
+            }
+        }
     }
     for (int r = 0; r < n; r++)
         out[r * GROUPS] = acc[r];
@@ -125,10 +135,10 @@ static INLINE void linear_groups_q8(uint32_t format, const struct linear_tile *t
         uint32_t r = 0;
         for (; r + DOT_ROWS <= t->m; r += DOT_ROWS)
             for (uint32_t g = 0; g < groups; g++)
-                dot_panels(format, DOT_ROWS, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, &s->acc[r][g]);
+                dot_panels(format, DOT_ROWS, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, s->threshold + r, &s->acc[r][g]);
         for (; r < t->m; r++)
             for (uint32_t g = 0; g < groups; g++)
-                dot_panels(format, 1, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, &s->acc[r][g]);
+                dot_panels(format, 1, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, s->threshold + r, &s->acc[r][g]);
     }
     for (uint32_t r = 0; r < t->m; r++)
         for (uint32_t g = 0; g < groups; g++)
@@ -160,10 +170,15 @@ static group_fn *const group_fns[BL_FMT_WEIGHT_COUNT] = {
 static INLINE void linear_q8(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch, uint32_t groups)
 {
     struct linear_tile t;
+    struct linear_scratch *s = scratch;
+    const struct bl_q8_block *x = call->bindings[1];
+    const struct bl_params_linear *p = call->push;
+    for (uint32_t r = 0; r < rows_of(call, p->rows); r++)
+        s->threshold[r] = q8_threshold(x + (size_t)r * (p->k / 32), p->k / 32);
     for (uint32_t index = first; index < last; index++)
         if (linear_tile_at(call, index, &t))
             for (uint32_t n0 = t.n0; n0 < t.n1; n0 += 8 * groups)
-                group_fns[t.format](&t, call->bindings[1], n0, min_u32(groups, (t.n1 - n0 + 7) / 8), scratch);
+                group_fns[t.format](&t, x, n0, min_u32(groups, (t.n1 - n0 + 7) / 8), s);
 }
 
 void LEVEL_NAME(matvec_q8)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)

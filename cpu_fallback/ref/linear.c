@@ -26,21 +26,28 @@ static float dot_f32(const struct linear_tile *t, const uint8_t *weights, const 
     return ref_sum_total(&sum);
 }
 
+static float dot_plane(const struct ref_block *w, const struct bl_q8_plane *x)
+{
+    int32_t isum = 0, msum = 0;
+    for (uint32_t c = 0; c < 32; c++) {
+        isum += w->scale[c / 16] * w->q[c] * x->q[c];
+        msum += w->min[c / 16] * x->q[c];
+    }
+    float value = w->d * (float)isum;
+    if (w->has_min)
+        value = value + w->e * (float)msum;
+    return value;
+}
+
 static float dot_q8(const struct linear_tile *t, const uint8_t *weights, const struct bl_q8_block *x)
 {
-    float acc = 0;
+    float acc = 0, threshold = q8_threshold(x, t->k / 32);
     for (uint32_t b = 0; b < t->k / 32; b++) {
         struct ref_block w;
         bl_ref_decode(t->format, weights, b, &w);
-        int32_t isum = 0, msum = 0;
-        for (uint32_t c = 0; c < 32; c++) {
-            isum += w.scale[c / 16] * w.q[c] * x[b].q[c];
-            msum += w.min[c / 16] * x[b].q[c];
-        }
-        float value = w.d * (float)isum;
-        if (w.has_min)
-            value = value + w.e * (float)msum;
-        acc = acc + x[b].d * value;
+        acc = acc + x[b].d * dot_plane(&w, &x[b].coarse);
+        if (x[b].d > threshold)
+            acc = acc + (x[b].d * BL_Q8_FINE) * dot_plane(&w, &x[b].fine);
     }
     return acc;
 }

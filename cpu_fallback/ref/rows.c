@@ -153,8 +153,13 @@ void bl_ref_quantize_block(const float *x, uint32_t n, struct bl_q8_block *out)
     out->d = bl_bits_f32(largest) / 127.0f;
     float inverse = 1.0f / out->d;
     for (uint32_t i = 0; i < n; i++) {
-        out->q[i] = (int8_t)((x[i] * inverse + ROUND_MAGIC) - ROUND_MAGIC);
-        out->sum[i / 16] = (int16_t)(out->sum[i / 16] + out->q[i]);
+        float coarse = (x[i] * inverse + ROUND_MAGIC) - ROUND_MAGIC;
+        float left = x[i] - out->d * coarse;
+        float fine = (left * (254.0f * inverse) + ROUND_MAGIC) - ROUND_MAGIC;
+        out->coarse.q[i] = (int8_t)coarse;
+        out->fine.q[i] = (int8_t)fine;
+        out->coarse.sum[i / 16] = (int16_t)(out->coarse.sum[i / 16] + out->coarse.q[i]);
+        out->fine.sum[i / 16] = (int16_t)(out->fine.sum[i / 16] + out->fine.q[i]);
     }
 }
 

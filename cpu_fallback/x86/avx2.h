@@ -119,7 +119,7 @@ static INLINE uint32_t vf_largest_magnitude(const vf v[4])
 }
 
 /* q = round(v * inverse) as bytes, and the sums of each half. */
-static INLINE void vf_store_q8(const vf v[4], float inverse, struct bl_q8_block *out)
+static INLINE void vf_store_q8(const vf v[4], float inverse, struct bl_q8_plane *out)
 {
     __m256i i[4];
     for (int n = 0; n < 4; n++)

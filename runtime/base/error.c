@@ -1,6 +1,8 @@
 /* error.c: the thread-local error stack. Knows nothing of what failed; allocates nothing. */
 #include "base/error.h"
 
+#include "base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,38 +41,14 @@ const char *bl_error_text(void)
     return stack.count ? stack.frames[0].text : "";
 }
 
-/* Length of the valid UTF-8 sequence at s, 0 if none. Shortest forms only, no surrogates: text from a file goes to a terminal. */
-static size_t utf8_length(const unsigned char *s)
-{
-    if (s[0] >= 0x20 && s[0] < 0x7f)
-        return 1;
-    if (s[0] >= 0xc2 && s[0] < 0xe0)
-        return (s[1] & 0xc0) == 0x80 && !(s[0] == 0xc2 && s[1] < 0xa0) ? 2 : 0;
-    if ((s[0] & 0xf0) == 0xe0) {
-        if ((s[1] & 0xc0) != 0x80 || (s[2] & 0xc0) != 0x80)
-            return 0;
-        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0))
-            return 0;
-        return 3;
-    }
-    if (s[0] >= 0xf0 && s[0] < 0xf5) {
-        if ((s[1] & 0xc0) != 0x80 || (s[2] & 0xc0) != 0x80 || (s[3] & 0xc0) != 0x80)
-            return 0;
-        if ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
-            return 0;
-        return 4;
-    }
-    return 0;
-}
-
 /* Copies `in` to `out` (capacity `cap`), escaping what could disturb a terminal or a log line. */
 static void copy_escaped(char *out, size_t cap, const char *in)
 {
-    const unsigned char *s = (const unsigned char *)in;
+    const unsigned char *s = (const unsigned char *)in, *end = s + strlen(in);
     size_t n = 0;
-    while (*s) {
-        size_t length = utf8_length(s);
-        if (length) {
+    while (s < end) {
+        size_t length = bl_utf8_valid(s, (size_t)(end - s));
+        if (length && !bl_utf8_is_control(s)) {
             if (n + length >= cap)
                 break;
             memcpy(out + n, s, length);

@@ -13,6 +13,7 @@
 #include "hal/kernel_params.h"
 
 #include <bitloom/device.h>
+#include <bitloom/file.h>
 
 #define BL_NO_ID UINT32_MAX
 
@@ -217,8 +218,7 @@ bl_status bl_emit_list(const struct bl_graph *graph, const struct bl_schedule *s
                        const struct bl_emit_target *target, uint32_t rows, uint32_t out_rows, bl_list **out) BL_MUST_USE;
 
 /* ---- dumps ---- */
-typedef void (*bl_write_fn)(void *user, const char *text, size_t bytes);
 enum bl_dump_kind { BL_DUMP_TEXT, BL_DUMP_DOT, BL_DUMP_JSON, BL_DUMP_STATS };
 bl_status bl_graph_dump(const struct bl_graph *graph, const struct bl_schedule *schedule, const struct bl_graph_source *source,
-                        enum bl_dump_kind kind, bl_write_fn write, void *user) BL_MUST_USE;
+                        enum bl_dump_kind kind, bl_text_fn write, void *user) BL_MUST_USE;
 #endif

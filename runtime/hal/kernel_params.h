@@ -15,6 +15,8 @@
  *       msum = exact integer sum of (integer sub-min) * q, only formats with a min                             (int32)
  *       t = d * (float)isum;   t = t - dmin * (float)msum    [Q2_K Q4_K Q5_K]   or   t = t + m * (float)msum   [Q4_1 Q5_1]
  *       acc = acc + da * t          d, dmin, m: the block's f16 scales as f32; da: the activation block's scale
+ *     first with the coarse plane of the activations and da = its d; then, where the block is dominant, once more with the fine plane and
+ *     da = d * BL_Q8_FINE.
  *     integer weight: Q4_0 q-8, Q5_0 q-16, Q8_0 q, Q4_1/Q5_1 q (min m, msum = sum of q8), Q2_K sc*q (msum = sum m*q8), Q3_K (sc-32)*(q-4),
  *     Q4_K/Q5_K sc*q (msum = m * sum q8), Q6_K sc*(q-32).
  *   dot of f32 activations: the weight row is dequantised to f32 (w), then 8 accumulators s[j] = 0, j = column mod 8,
@@ -44,15 +46,25 @@ enum {
 
 enum { BL_ROWS_OF_STEP = 0, BL_ROWS_OF_OUTPUT = 1 };
 
-/* Activations in 8 bits: 32 columns. d = max|x| / 127 (0 when all are 0), q = round-half-to-even(x / d) in -127..127 computed as
- * x * (1 / d) with the reciprocal in f32; sum[h] = q[16h] + ... + q[16h+15]. A non-finite x makes d NaN, q and sum 0, and so the answer
- * NaN. max|x| below BL_Q8_MIN counts as all zeros: the reciprocal would overflow. */
+/* Activations in 8 bits: 32 columns in two planes. d = max|x| / 127 (0 when all are 0). Coarse: q = round-half-to-even(x / d) in -127..127,
+ * computed as x * (1 / d) with the reciprocal in f32. Fine: what is left, r = x - d * q, in steps of d / 254: q = round(r * (254 * (1 / d))).
+ * sum[h] = q[16h] + ... + q[16h+15]. A non-finite x makes d NaN, all q and sum 0, and so the answer NaN. max|x| below BL_Q8_MIN counts as
+ * all zeros: the reciprocal would overflow.
+ *
+ * Few blocks of a row hold most of the rounding error: those with the largest d. Only in these, the dominant ones, does a dot read the fine
+ * plane: d > BL_Q8_DOMINANT * (the mean d of the row, summed in ascending order, one accumulator). Measured on SmolLM2-135M and Gemma 3 270M:
+ * about 0.4 of the blocks, a tenth of the KL of the coarse plane alone. A row's planes depend on that row alone. */
 #define BL_Q8_COLUMNS 32u
 #define BL_Q8_MIN 0x1p-120f
-struct bl_q8_block {
-    float d;
+#define BL_Q8_FINE (1.0f / 254.0f)
+#define BL_Q8_DOMINANT 0.75f
+struct bl_q8_plane {
     int16_t sum[2];
     int8_t q[32];
+};
+struct bl_q8_block {
+    float d;
+    struct bl_q8_plane coarse, fine;
 };
 
 /* embed: y[M, k] = dequantise(W[ids[row], :]).   bindings: step, W[n, k], y.   grid: {k, M}
@@ -166,6 +178,6 @@ struct bl_params_select {
     uint32_t columns;
 };
 
-_Static_assert(sizeof(struct bl_q8_block) == 40, "q8 block has no padding");
+_Static_assert(sizeof(struct bl_q8_block) == 76, "q8 block has no padding");
 _Static_assert(sizeof(struct bl_params_linear) <= 128, "push constants");
 #endif

@@ -1,66 +1,16 @@
 /* inspect.c: the functions of bitloom/file.h: looking into a file without loading it. */
 #include "base/error.h"
+#include "base/print.h"
 #include "session/session.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 struct printer {
     const struct bl_model_file *file;
-    bl_text_fn write;
-    void *user;
+    struct bl_printer out;
     bool json;
 };
-
-static void print(const struct printer *p, const char *format, ...) BL_PRINTF(2, 3);
-static void print(const struct printer *p, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (n > 0)
-        p->write(p->user, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
-}
-
-static size_t utf8_length(const unsigned char *s, size_t n)
-{
-    size_t length = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-    if (length == 0 || length > n)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
-        return 0;
-    return length;
-}
-
-/* A string from the file, in quotes, fit for a terminal and for JSON: control bytes escaped, bytes that are no UTF-8 as U+FFFD. */
-static void print_string(const struct printer *p, const char *text, uint64_t bytes, uint64_t limit)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    uint64_t end = bytes > limit ? limit : bytes;
-    p->write(p->user, "\"", 1);
-    for (uint64_t i = 0; i < end;) {
-        size_t n = utf8_length(s + i, (size_t)(bytes - i));
-        if (s[i] == '"' || s[i] == '\\')
-            print(p, "\\%c", s[i]);
-        else if (n == 1 && (s[i] < 0x20 || s[i] == 0x7f))
-            print(p, "\\u%04x", s[i]);
-        else if (n == 0)
-            p->write(p->user, "\xef\xbf\xbd", 3);
-        else
-            p->write(p->user, text + i, n);
-        i += n ? n : 1;
-    }
-    if (bytes > end)
-        p->write(p->user, "...", 3);
-    p->write(p->user, "\"", 1);
-}
 
 static bl_status print_number(const struct printer *p, const struct bl_meta *meta, uint64_t index)
 {
@@ -69,21 +19,21 @@ static bl_status print_number(const struct printer *p, const struct bl_meta *met
         BL_TRY(bl_meta_f64(p->file, meta, index, &v));
         bool finite = v - v == 0;
         if (finite || !p->json)
-            print(p, meta->type == BL_META_F32 ? "%.9g" : "%.17g", v);
+            bl_print(&p->out, meta->type == BL_META_F32 ? "%.9g" : "%.17g", v);
         else
-            print(p, "\"%g\"", v); /* JSON has no infinity */
+            bl_print(&p->out, "\"%g\"", v); /* JSON has no infinity */
     } else if (meta->type == BL_META_BOOL) {
         uint64_t v;
         BL_TRY(bl_meta_u64(p->file, meta, index, &v));
-        print(p, "%s", v ? "true" : "false");
+        bl_print(&p->out, "%s", v ? "true" : "false");
     } else if (meta->type == BL_META_U64) {
         uint64_t v;
         BL_TRY(bl_meta_u64(p->file, meta, index, &v));
-        print(p, "%" PRIu64, v);
+        bl_print(&p->out, "%" PRIu64, v);
     } else {
         int64_t v;
         BL_TRY(bl_meta_i64(p->file, meta, index, &v));
-        print(p, "%" PRId64, v);
+        bl_print(&p->out, "%" PRId64, v);
     }
     return BL_OK;
 }
@@ -94,23 +44,23 @@ static bl_status print_array(const struct printer *p, const struct bl_meta *meta
 {
     uint64_t n = meta->count < SHOWN_ELEMENTS ? meta->count : SHOWN_ELEMENTS;
     if (meta->type == BL_META_ARRAY) { /* arrays of arrays have no use in any file known; their number says enough */
-        print(p, p->json ? "[]" : "[%" PRIu64 " arrays]", meta->count);
+        bl_print(&p->out, p->json ? "[]" : "[%" PRIu64 " arrays]", meta->count);
         return BL_OK;
     }
     struct bl_meta_strings it;
     if (meta->type == BL_META_STRING)
         BL_TRY(bl_meta_strings_begin(p->file, meta, &it));
-    print(p, "[");
+    bl_print(&p->out, "[");
     for (uint64_t i = 0; i < n; i++) {
-        print(p, "%s", i ? ", " : "");
+        bl_print(&p->out, "%s", i ? ", " : "");
         const char *text;
         uint64_t bytes;
         if (meta->type == BL_META_STRING && bl_meta_strings_next(&it, &text, &bytes))
-            print_string(p, text, bytes, SHOWN_STRING);
+            bl_print_quoted(&p->out, text, bytes, SHOWN_STRING);
         else
             BL_TRY(print_number(p, meta, i));
     }
-    print(p, !p->json && n < meta->count ? ", ... %" PRIu64 " in all]" : "]", meta->count);
+    bl_print(&p->out, !p->json && n < meta->count ? ", ... %" PRIu64 " in all]" : "]", meta->count);
     return BL_OK;
 }
 
@@ -123,7 +73,7 @@ static bl_status print_meta_value(const struct printer *p, const struct bl_meta 
     const char *text;
     uint64_t bytes;
     BL_TRY(bl_meta_string(p->file, meta, &text, &bytes));
-    print_string(p, text, bytes, p->json ? UINT64_MAX : SHOWN_STRING);
+    bl_print_quoted(&p->out, text, bytes, p->json ? UINT64_MAX : SHOWN_STRING);
     return BL_OK;
 }
 
@@ -131,9 +81,9 @@ static void print_type(const struct printer *p, const struct bl_tensor *t)
 {
     const char *name = bl_ggml_type_name(t->ggml_type);
     if (name)
-        print(p, "%s", name);
+        bl_print(&p->out, "%s", name);
     else
-        print(p, "type %u", t->ggml_type);
+        bl_print(&p->out, "type %u", t->ggml_type);
 }
 
 static bl_status inspect_text(const struct printer *p, bool tensors)
@@ -142,25 +92,25 @@ static bl_status inspect_text(const struct printer *p, bool tensors)
     uint64_t parameters = 0;
     for (uint32_t i = 0; i < bl_model_file_tensor_count(f); i++)
         parameters += bl_model_file_tensor_at(f, i)->rows * bl_model_file_tensor_at(f, i)->dims[0];
-    print(p, "GGUF version %u, %" PRIu64 " bytes, alignment %" PRIu64 ", data at %" PRIu64 "\n", bl_model_file_version(f), bl_model_file_bytes(f),
+    bl_print(&p->out, "GGUF version %u, %" PRIu64 " bytes, alignment %" PRIu64 ", data at %" PRIu64 "\n", bl_model_file_version(f), bl_model_file_bytes(f),
           bl_model_file_alignment(f), bl_model_file_data_offset(f));
-    print(p, "%u keys, %u tensors, %" PRIu64 " parameters\n", bl_model_file_meta_count(f), bl_model_file_tensor_count(f), parameters);
+    bl_print(&p->out, "%u keys, %u tensors, %" PRIu64 " parameters\n", bl_model_file_meta_count(f), bl_model_file_tensor_count(f), parameters);
     for (uint32_t i = 0; i < bl_model_file_meta_count(f); i++) {
         const struct bl_meta *meta = bl_model_file_meta_at(f, i);
-        print_string(p, meta->key, strlen(meta->key), SHOWN_STRING);
-        print(p, " = ");
+        bl_print_quoted(&p->out, meta->key, strlen(meta->key), SHOWN_STRING);
+        bl_print(&p->out, " = ");
         BL_TRY(print_meta_value(p, meta));
-        print(p, "\n");
+        bl_print(&p->out, "\n");
     }
     for (uint32_t i = 0; tensors && i < bl_model_file_tensor_count(f); i++) {
         const struct bl_tensor *t = bl_model_file_tensor_at(f, i);
-        print_string(p, t->name, strlen(t->name), SHOWN_STRING);
-        print(p, " ");
+        bl_print_quoted(&p->out, t->name, strlen(t->name), SHOWN_STRING);
+        bl_print(&p->out, " ");
         print_type(p, t);
-        print(p, " [");
+        bl_print(&p->out, " [");
         for (uint32_t d = 0; d < t->n_dims; d++)
-            print(p, "%s%" PRIu64, d ? ", " : "", t->dims[d]);
-        print(p, "] at %" PRIu64 ", %" PRIu64 " bytes\n", t->offset, t->bytes);
+            bl_print(&p->out, "%s%" PRIu64, d ? ", " : "", t->dims[d]);
+        bl_print(&p->out, "] at %" PRIu64 ", %" PRIu64 " bytes\n", t->offset, t->bytes);
     }
     return BL_OK;
 }
@@ -168,34 +118,34 @@ static bl_status inspect_text(const struct printer *p, bool tensors)
 static bl_status inspect_json(const struct printer *p, bool tensors)
 {
     const struct bl_model_file *f = p->file;
-    print(p, "{\"format\": \"GGUF\", \"version\": %u, \"bytes\": %" PRIu64 ", \"alignment\": %" PRIu64 ", \"data_offset\": %" PRIu64
+    bl_print(&p->out, "{\"format\": \"GGUF\", \"version\": %u, \"bytes\": %" PRIu64 ", \"alignment\": %" PRIu64 ", \"data_offset\": %" PRIu64
              ", \"tensor_count\": %u, \"metadata\": {",
           bl_model_file_version(f), bl_model_file_bytes(f), bl_model_file_alignment(f), bl_model_file_data_offset(f), bl_model_file_tensor_count(f));
     for (uint32_t i = 0; i < bl_model_file_meta_count(f); i++) {
         const struct bl_meta *meta = bl_model_file_meta_at(f, i);
-        print(p, "%s\n  ", i ? "," : "");
-        print_string(p, meta->key, strlen(meta->key), UINT64_MAX);
-        print(p, ": ");
+        bl_print(&p->out, "%s\n  ", i ? "," : "");
+        bl_print_quoted(&p->out, meta->key, strlen(meta->key), UINT64_MAX);
+        bl_print(&p->out, ": ");
         if (meta->is_array)
-            print(p, "{\"count\": %" PRIu64 ", \"first\": ", meta->count);
+            bl_print(&p->out, "{\"count\": %" PRIu64 ", \"first\": ", meta->count);
         BL_TRY(print_meta_value(p, meta));
-        print(p, "%s", meta->is_array ? "}" : "");
+        bl_print(&p->out, "%s", meta->is_array ? "}" : "");
     }
-    print(p, "\n}");
+    bl_print(&p->out, "\n}");
     if (tensors)
-        print(p, ", \"tensors\": [");
+        bl_print(&p->out, ", \"tensors\": [");
     for (uint32_t i = 0; tensors && i < bl_model_file_tensor_count(f); i++) {
         const struct bl_tensor *t = bl_model_file_tensor_at(f, i);
-        print(p, "%s\n  {\"name\": ", i ? "," : "");
-        print_string(p, t->name, strlen(t->name), UINT64_MAX);
-        print(p, ", \"type\": \"");
+        bl_print(&p->out, "%s\n  {\"name\": ", i ? "," : "");
+        bl_print_quoted(&p->out, t->name, strlen(t->name), UINT64_MAX);
+        bl_print(&p->out, ", \"type\": \"");
         print_type(p, t);
-        print(p, "\", \"dims\": [");
+        bl_print(&p->out, "\", \"dims\": [");
         for (uint32_t d = 0; d < t->n_dims; d++)
-            print(p, "%s%" PRIu64, d ? ", " : "", t->dims[d]);
-        print(p, "], \"offset\": %" PRIu64 ", \"bytes\": %" PRIu64 "}", t->offset, t->bytes);
+            bl_print(&p->out, "%s%" PRIu64, d ? ", " : "", t->dims[d]);
+        bl_print(&p->out, "], \"offset\": %" PRIu64 ", \"bytes\": %" PRIu64 "}", t->offset, t->bytes);
     }
-    print(p, "%s}\n", tensors ? "\n]" : "");
+    bl_print(&p->out, "%s}\n", tensors ? "\n]" : "");
     return BL_OK;
 }
 
@@ -206,7 +156,7 @@ bl_status bl_file_inspect(const char *path, const bl_inspect_params *params, bl_
         BL_FAIL(BL_EINVAL, "bl_file_inspect: path, write or params is NULL, or struct_size is wrong");
     struct bl_model_file *file;
     BL_TRY(bl_model_file_open(path, BL_FILE_MAP, &file));
-    struct printer p = {file, write, user, params->json};
+    struct printer p = {file, {write, user}, params->json};
     bl_status status = params->json ? inspect_json(&p, params->tensors) : inspect_text(&p, params->tensors);
     if (status == BL_OK)
         status = bl_model_file_check(file);
@@ -216,7 +166,7 @@ bl_status bl_file_inspect(const char *path, const bl_inspect_params *params, bl_
 
 static void report_line(void *user, const char *line)
 {
-    print(user, "%s\n", line);
+    bl_print(user, "%s\n", line);
 }
 
 bl_status bl_file_verify(const char *path, bl_text_fn write, void *user)
@@ -226,7 +176,7 @@ bl_status bl_file_verify(const char *path, bl_text_fn write, void *user)
         BL_FAIL(BL_EINVAL, "bl_file_verify: path or write is NULL");
     struct bl_model_file *file;
     BL_TRY(bl_model_file_open(path, BL_FILE_MAP, &file));
-    struct printer p = {file, write, user, false};
+    struct bl_printer p = {write, user};
     bl_status status = bl_model_file_verify(file, report_line, &p);
     bl_model_file_close(file);
     return status;

@@ -84,7 +84,7 @@ static bool attention_oracle(const struct launch *l)
     const struct bl_q8_block *blocks = (const void *)l->buffers[4].expected;
     memcpy(got, l->key.activation == BL_FMT_Q8 ? (const void *)truth : blocks, n * sizeof *got);
     for (size_t i = 0; l->key.activation == BL_FMT_Q8 && i < n; i++)
-        got[i] = (float)blocks[i / 32].q[i % 32] * blocks[i / 32].d;
+        got[i] = ((float)blocks[i / 32].coarse.q[i % 32] + (float)blocks[i / 32].fine.q[i % 32] / 254) * blocks[i / 32].d;
     const bool ok = within_limit(l->key.activation == BL_FMT_Q8 ? LIMIT_QUANTIZE : LIMIT_ATTENTION, nmse(truth, got, n));
     free(got);
     free(truth);

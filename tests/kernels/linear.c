@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "base/half.h"
+#include "cpu_fallback/call.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,8 @@ static double activation(const struct launch *l, uint32_t row, uint32_t c)
     if (l->key.activation == BL_FMT_F32)
         return (double)((const float *)l->bindings[1])[(size_t)row * k + c];
     const struct bl_q8_block *b = (const struct bl_q8_block *)l->bindings[1] + (size_t)row * (k / 32) + c / 32;
-    return (double)b->d * b->q[c % 32];
+    const double fine = b->d > q8_threshold(b - c / 32, k / 32) ? (double)b->fine.q[c % 32] / 254 : 0;
+    return (double)b->d * (b->coarse.q[c % 32] + fine);
 }
 
 /* Plain sums in double over the dequantised weights. For q8 activations twice: with the activations as given (only arithmetic differs) and

@@ -44,7 +44,7 @@ static float *values_of(const struct launch *l, uint32_t binding, size_t n)
     if (l->key.activation == BL_FMT_Q8)
         for (size_t i = 0; i < n; i++) {
             const struct bl_q8_block *b = (const struct bl_q8_block *)(const void *)data + i / 32;
-            y[i] = (float)b->q[i % 32] * b->d;
+            y[i] = ((float)b->coarse.q[i % 32] + (float)b->fine.q[i % 32] / 254) * b->d;
         }
     else
         memcpy(y, data, n * sizeof *y);
@@ -105,10 +105,12 @@ static bool quantize_oracle(const struct launch *l)
     const struct bl_q8_block *b = (const void *)l->buffers[2].expected;
     for (size_t i = 0; i < (size_t)padded / 32 * m; i++)
         for (int h = 0; h < 2; h++) {
-            int sum = 0;
-            for (int c = 0; c < 16; c++)
-                sum += b[i].q[16 * h + c];
-            ok &= sum == b[i].sum[h];
+            int coarse = 0, fine = 0;
+            for (int c = 0; c < 16; c++) {
+                coarse += b[i].coarse.q[16 * h + c];
+                fine += b[i].fine.q[16 * h + c];
+            }
+            ok &= coarse == b[i].coarse.sum[h] && fine == b[i].fine.sum[h];
         }
     free(truth);
     return ok;
