@@ -93,6 +93,19 @@ static bl_status compute_prompt(struct run *run)
     return BL_OK;
 }
 
+/* The text goes on where the sequence ends: its last token decides whether a space is dropped from the next one. */
+static bl_status start_text(struct run *run)
+{
+    const bl_tokenizer *tokenizer = run->s->model->tokenizer;
+    int32_t last = run->s->tokens[run->s->length - 1];
+    const char *text;
+    size_t bytes;
+    if ((uint32_t)last < bl_tokenizer_vocabulary(tokenizer))
+        BL_TRY(bl_tokenizer_decode(tokenizer, &run->decoder, last, 0, &text, &bytes));
+    run->decoder.n_pending = 0;
+    return BL_OK;
+}
+
 /* Hands text out; false when the callback wants to stop. */
 static bool emit(const struct run *run, const char *text, size_t bytes)
 {
@@ -135,6 +148,7 @@ static bl_status generate(struct run *run)
     bl_model *m = s->model;
     uint64_t start = now_ns();
     BL_TRY(compute_prompt(run));
+    BL_TRY(start_text(run));
     uint64_t prompt_end = now_ns();
     run->r->prompt_ns = prompt_end - start;
     run->r->end = BL_END_LENGTH;
