@@ -30,8 +30,12 @@ static const struct verb *find_verb(const char *name)
 /* The verbs that take no options. */
 static int run_plain(const struct verb *verb, int argc, char **argv)
 {
-    if (argc && strcmp(argv[0], "--help") == 0) {
+    bool takes_none = strcmp(verb->name, "version") == 0 || strcmp(verb->name, "man") == 0;
+    if (argc && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
         print_verb_help(stdout, verb);
+    } else if (argc > (takes_none ? 0 : 1)) {
+        fprintf(stderr, "bitloom %s: unknown argument '%s'; see bitloom %s --help\n", verb->name, argv[takes_none ? 0 : 1], verb->name);
+        return EXIT_USAGE;
     } else if (strcmp(verb->name, "version") == 0) {
         printf("bitloom %s\n", bl_version());
     } else if (strcmp(verb->name, "man") == 0) {

@@ -2,6 +2,8 @@
 #include "common.h"
 #include "verbs.h"
 
+#include <string.h>
+
 static void print_json_string(const char *s)
 {
     putchar('"');
@@ -16,11 +18,13 @@ static void print_json_string(const char *s)
     putchar('"');
 }
 
-static int describe(const bl_device_info *info, bool json, bool first)
+static int describe(const bl_device_info *info, const struct options *o, uint32_t cpu_mask, bool first)
 {
     bl_device_params params;
     bl_device_default_params(&params);
     params.device = info->id;
+    params.n_threads = (uint32_t)o->threads;
+    params.cpu_mask = cpu_mask;
     bl_device *device = NULL;
     uint64_t free_bytes = 0, total_bytes = 0;
     uint32_t threads = 0;
@@ -33,7 +37,7 @@ static int describe(const bl_device_info *info, bool json, bool first)
         threads = bl_device_caps(device)->n_threads;
         bl_device_close(device);
     }
-    if (json) {
+    if (o->json) {
         printf("%s\n  {\"id\": ", first ? "" : ",");
         print_json_string(info->id);
         printf(", \"backend\": ");
@@ -61,11 +65,25 @@ int verb_devices(struct options *o)
     uint32_t n = 0;
     if (bl_devices(infos, 64, &n) != BL_OK)
         return report_error();
+    uint32_t cpu_mask = 0, shown = 0;
+    if (o->threads > 1024) {
+        fprintf(stderr, "bitloom: --threads: got %llu, limit 1024\n", (unsigned long long)o->threads);
+        return EXIT_USAGE;
+    }
+    if (o->cpu_mask && bl_cpu_mask_parse(o->cpu_mask, &cpu_mask) != BL_OK) {
+        report_error();
+        return EXIT_USAGE;
+    }
     int code = EXIT_OK;
     if (o->json)
         printf("[");
     for (uint32_t i = 0; i < n && i < 64 && code == EXIT_OK; i++)
-        code = describe(&infos[i], o->json, i == 0);
+        if (!o->device || strcmp(o->device, "auto") == 0 || strcmp(o->device, infos[i].id) == 0)
+            code = describe(&infos[i], o, cpu_mask, shown++ == 0);
+    if (code == EXIT_OK && !shown) {
+        fprintf(stderr, "bitloom: no device is called '%s'\n", o->device ? o->device : "");
+        return EXIT_FAILED;
+    }
     if (o->json)
         printf("\n]\n");
     return finish_stdout(code);

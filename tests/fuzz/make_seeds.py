@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Seeds for the fuzz targets: make_seeds.py KIND FOLDER [PROGRAM [MUTANTS]].
 
-Writes well-formed and slightly wrong inputs of a KIND (gguf, tokenizer) into FOLDER, and, when a replay PROGRAM is named, MUTANTS random
+Writes well-formed and slightly wrong inputs of a KIND (gguf, graph, tokenizer) into FOLDER, and, when a replay PROGRAM is named, MUTANTS random
 variations of them (always the same ones), and runs the program over the folder.
 """
+import glob
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -82,6 +84,37 @@ def tokenizer_seeds():
                 yield bytes([kind, pre, flags]) + tokens + merges + texts[(pre + flags) % 4]
 
 
+def graph_seeds():
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path.insert(0, os.path.join(here, "..", "tools"))
+    import tiny_model
+    for path in sorted(glob.glob(os.path.join(here, "../../runtime/model/graphs/*.graph"))):
+        with open(path, "rb") as file:
+            yield b"\n".join(line for line in file.read().split(b"\n") if not line.startswith(b"#"))
+    yield tiny_model.GRAPH.encode()
+    yield b"logits = linear(select(embed(tokens, token_embd), outputs), output)\n"
+    yield b"x = embed(tokens, token_embd)\nrepeat i in 3\n  if i % 2 == 0\n    x = x + silu(x)\n  else\n    x = x * 2\nlogits = linear(select(x, outputs), output)\n"
+
+
+def mutate_text(rng, seed):
+    """Words and lines of a text dropped, doubled, swapped and replaced by others."""
+    words = re.findall(rb"[A-Za-z_0-9.{}]+|[^A-Za-z_0-9.{}]", seed)
+    for _ in range(rng.randrange(1, 6)):
+        a, b = rng.randrange(len(words)), rng.randrange(len(words))
+        choice = rng.randrange(5)
+        if choice == 0:
+            words[a] = words[b]
+        elif choice == 1:
+            words[a], words[b] = words[b], words[a]
+        elif choice == 2 and len(words) > 9:
+            del words[a:a + rng.randrange(1, 9)]
+        elif choice == 3:
+            words[a] = rng.choice((b"0", b"-1", b"1e308", b"4294967296", b"(", b")", b"[", b"?", b"none", b"'", b'"', b"\xff", b"{i}", b"repeat"))
+        else:
+            words[a:a] = words[b:b + rng.randrange(1, 99)]
+    return b"".join(words)
+
+
 def mutate(rng, seed):
     out = bytearray(seed)
     for _ in range(rng.randrange(1, 6)):
@@ -104,13 +137,13 @@ def mutate(rng, seed):
 
 def main():
     kind, folder = sys.argv[1], sys.argv[2]
-    seeds = list({"gguf": gguf_seeds, "tokenizer": tokenizer_seeds}[kind]())
+    seeds = list({"gguf": gguf_seeds, "graph": graph_seeds, "tokenizer": tokenizer_seeds}[kind]())
     os.makedirs(folder, exist_ok=True)
     for old in os.listdir(folder):
         os.remove(os.path.join(folder, old))
     rng = random.Random(1)
     mutants = int(sys.argv[4]) if len(sys.argv) > 4 else 0
-    for i, seed in enumerate(seeds + [mutate(rng, rng.choice(seeds)) for _ in range(mutants)]):
+    for i, seed in enumerate(seeds + [(mutate_text if kind == "graph" else mutate)(rng, rng.choice(seeds)) for _ in range(mutants)]):
         with open(os.path.join(folder, f"{kind}-{i:05}"), "wb") as out:
             out.write(seed)
     return subprocess.run([sys.argv[3], folder]).returncode if len(sys.argv) > 3 else 0

@@ -1,10 +1,13 @@
-/* replay.c: runs a fuzz target over files and folders of inputs, without libFuzzer. */
+/* replay.c: runs a fuzz target over files and folders of inputs, without libFuzzer. An input that takes a second of computing fails. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static double slowest;
 
 static int run_file(const char *path)
 {
@@ -23,8 +26,14 @@ static int run_file(const char *path)
     for (size_t i = 0; data && exact && i < bytes; i++)
         exact[i] = data[i];
     free(data);
+    clock_t start = clock();
     if (exact)
         LLVMFuzzerTestOneInput(exact, bytes);
+    double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+    if (seconds > slowest)
+        slowest = seconds;
+    if (seconds > 1)
+        printf("%s: %.1f s, limit 1 s\n", path, seconds);
     free(exact);
     return 1;
 }
@@ -46,6 +55,6 @@ int main(int argc, char **argv)
         }
         closedir(folder);
     }
-    printf("%d inputs\n", n);
-    return n == 0;
+    printf("%d inputs, slowest %.3f s\n", n, slowest);
+    return n == 0 || slowest > 1;
 }

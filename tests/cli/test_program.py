@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""The program without computing: help, exit codes, options, environment, man page, completions, and the verbs that only read a file.
+
+    BITLOOM=build/tools/bitloom tests/cli/test_program.py"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import unittest
+
+from support import BITLOOM, VERBS, Case, path, run, tiny
+
+
+class Help(Case):
+    def test_help_of_every_verb(self):
+        for verb in VERBS:
+            for flag in ('--help', '-h'):
+                out, err = self.ok(verb, flag)
+                self.assertTrue(out.startswith(b'usage: bitloom %s' % verb.encode()), out)
+                self.assertEqual(err, '')
+            self.assertEqual(self.ok('help', verb)[0], out)
+
+    def test_overview_lists_every_verb(self):
+        for args in (['help'], ['--help'], ['-h']):
+            out = self.ok(*args)[0].decode()
+            self.assertEqual(re.findall(r'^  (\w+) ', out, re.M), VERBS)
+
+    def test_version(self):
+        for args in (['version'], ['--version']):
+            self.assertRegex(self.ok(*args)[0].decode(), r'^bitloom \d+\.\d+\.\d+\n$')
+
+    def test_nothing_at_all_is_usage(self):
+        code, out, err = run()
+        self.assertEqual((code, out), (2, b''))
+        self.assertIn('usage: bitloom VERB', err)
+
+    def test_unknown_words(self):
+        self.refused(2, "unknown verb 'frobnicate'", 'frobnicate')
+        self.refused(2, "unknown verb '--frob'", '--frob')
+        self.refused(2, "unknown verb 'frob'", 'help', 'frob')
+        for verb in VERBS[:7]:
+            self.refused(2, "unknown argument '--frob'", verb, '--frob')
+        self.refused(2, "unknown argument '--dot'", 'run', '--dot')
+        for verb in ('version', 'man'):
+            self.refused(2, "unknown argument 'frob'", verb, 'frob')
+
+    def test_wrong_values(self):
+        for args, words in ((['-n', 'x'], "-n: got 'x', expected a whole number"), (['--temp', '1x'], "--temp: got '1x', expected a number"),
+                            (['-c', '-1'], "-c: got '-1'"), (['-t', '99999999999999999999'], '-t'), (['--temp'], '--temp needs a value'),
+                            (['--quiet=1'], '--quiet=1 takes no value'), (['-c', '5000000000'], 'limit 4294967295'),
+                            (['-b', '513'], 'limit 512'), (['--activations', 'q9'], 'expected q8 or f32'), (['-ctk', 'q4'], 'expected f16 or f32'),
+                            (['--logit-bias', '12'], 'expected ID+X or ID-X'), (['--cpu-mask', 'zz'], 'zz'), (['-f', 'x'], '-p or -f')):
+            self.refused(2, words, 'run', tiny('llama'), '-p', 'x', *args)
+        self.refused(2, 'no model', 'run', '-p', 'x')
+        for verb in ('inspect', 'verify', 'tokenize', 'graph'):
+            self.refused(2, 'no model', verb)
+        self.refused(2, 'one of --json, --dot, --stats', 'graph', tiny('llama'), '--json', '--dot')
+        self.refused(2, 'expected bash, zsh or fish', 'completion', 'tcsh')
+        self.refused(1, 'schedule', 'run', tiny('llama'), '-p', 'x', '--schedule', 'zigzag')
+        self.refused(1, 'nowhere', 'run', tiny('llama'), '-p', 'x', '--device', 'nowhere')
+
+
+class Environment(Case):
+    def test_option_from_environment(self):
+        self.assertEqual(self.ok('run', '-p', 'the', '-q', env={'BITLOOM_ARG_MODEL': tiny('llama'), 'BITLOOM_ARG_PREDICT': '0'})[0], b'')
+        self.refused(2, 'BITLOOM_ARG_PREDICT', 'run', tiny('llama'), '-p', 'x', env={'BITLOOM_ARG_PREDICT': 'many'})
+
+    def test_option_beats_environment(self):
+        args = ['run', tiny('llama'), '-p', 'the', '-n', '8', '-s', '5', '--special', '--ignore-eos', '-q']
+        five = self.ok(*args)[0]
+        self.assertEqual(self.ok(*args, env={'BITLOOM_ARG_SEED': '9'})[0], five)
+        self.assertNotEqual(self.ok(*[a for a in args if a not in ('-s', '5')], env={'BITLOOM_ARG_SEED': '9'})[0], five)
+        self.refused(1, path('absent'), 'run', '-m', path('absent'), '-p', 'x', env={'BITLOOM_ARG_MODEL': tiny('llama')})
+
+    def test_flags_from_environment(self):
+        for value, is_json in (('1', True), ('on', True), ('0', False), ('off', False), ('', False)):
+            out = self.ok('devices', env={'BITLOOM_ARG_JSON': value})[0]
+            self.assertEqual(out.startswith(b'['), is_json, value)
+
+
+class Printed(Case):
+    def test_man_page(self):
+        with open(path('bitloom.1'), 'wb') as f:
+            f.write(self.ok('man')[0])
+        if shutil.which('mandoc'):
+            lint = subprocess.run(['mandoc', '-T', 'lint', '-W', 'warning', path('bitloom.1')], capture_output=True, text=True).stdout
+            self.assertEqual([line for line in lint.splitlines() if 'missing date' not in line], [])
+            shown = subprocess.run(['mandoc', '-T', 'utf8', path('bitloom.1')], capture_output=True, text=True).stdout
+        elif shutil.which('groff'):
+            done = subprocess.run(['groff', '-man', '-ww', '-Tutf8', path('bitloom.1')], capture_output=True, text=True)
+            self.assertEqual(done.stderr, '')
+            shown = done.stdout
+        else:
+            self.skipTest('neither mandoc nor groff')
+        shown = re.sub('.\b', '', shown)
+        for word in ['--top-k', '--cache-type', 'EXIT STATUS', 'BITLOOM_ARG_TOP_K']:
+            self.assertIn(word, shown.replace('\u2010', '-'))
+
+    def test_man_page_has_every_option_of_the_help(self):
+        man = self.ok('man')[0].decode().replace('\\-', '-')
+        for verb in VERBS[:7]:
+            for name in re.findall(r'--[a-z][a-z-]*', self.ok(verb, '--help')[0].decode()):
+                if name != '--help':
+                    self.assertIn(name, man)
+
+    def test_completion_scripts(self):
+        for shell, check in (('bash', ['bash', '-n']), ('zsh', ['zsh', '-n']), ('fish', ['fish', '-n'])):
+            out = self.ok('completion', shell)[0]
+            self.assertIn(b'tokenize', out)
+            self.assertIn(b'top-k', out)
+            with open(path('completion'), 'wb') as f:
+                f.write(out)
+            if shutil.which(shell):
+                self.assertEqual(subprocess.run(check + [path('completion')], capture_output=True).stderr, b'')
+
+    def test_bash_completes(self):
+        script = 'source <("$1" completion bash); COMP_WORDS=(bitloom "$2" "$3"); COMP_CWORD=$4; _bitloom; echo "${COMPREPLY[*]}"'
+
+        def complete(first, second, at):
+            return subprocess.run(['bash', '-c', script, 'x', BITLOOM, first, second, str(at)], capture_output=True, text=True).stdout.split()
+        self.assertEqual(complete('tok', '', 1), ['tokenize'])
+        self.assertEqual(complete('run', '--top', 2), ['--top-k', '--top-p'])
+        self.assertEqual(complete('graph', '--d', 2), ['--dot'])
+
+
+class Files(Case):
+    def test_graph_forms(self):
+        model = tiny('llama')
+        doc = json.loads(self.ok('graph', model, '--json')[0])
+        self.assertEqual(doc['schedule'], 'grouped-streams')
+        self.assertEqual(doc['params']['n_layer'], 2)
+        self.assertEqual([launch['id'] for launch in doc['launches']], list(range(len(doc['launches']))))
+        dot = self.ok('graph', model, '--dot')[0].decode()
+        self.assertTrue(dot.startswith('digraph bitloom {') and dot.rstrip().endswith('}'))
+        self.assertEqual(self.ok('graph', model, '--dot', '--schedule', 'serial')[0].count(b' [label="'), 35)
+        if shutil.which('dot'):
+            self.assertEqual(subprocess.run(['dot', '-Tcanon'], input=dot.encode(), capture_output=True).returncode, 0)
+        for kind in ('serial', 'grouped', 'streams', 'grouped-streams'):
+            doc = json.loads(self.ok('graph', model, '--json', '--schedule', kind)[0])
+            self.assertEqual(doc['schedule'], kind)
+        self.assertTrue(self.ok('graph', model)[0])
+
+    def test_attention_block_has_five_steps(self):
+        stats = self.ok('graph', tiny('llama'), '--stats')[0].decode()
+        steps = dict(re.findall(r'^(\S+) .*launches, (\d+) steps', stats, re.M))
+        self.assertEqual(steps, {'serial': '9', 'grouped': '7', 'streams': '5', 'grouped-streams': '5'})
+
+    def test_graph_text_from_a_file(self):
+        with open(path('broken.graph'), 'w') as f:
+            f.write('x = embed(tokens, token_embd)\ny = frobnicate(x)\nlogits = y\n')
+        for verb in ('graph', 'run'):
+            self.refused(1, ['broken.graph:2', 'frobnicate'], verb, tiny('llama'), '--graph', path('broken.graph'), *(['-p', 'x'] if verb == 'run' else []))
+        with open(path('short.graph'), 'w') as f:
+            f.write('param context = 64\nx = embed(tokens, token_embd)\nlogits = linear(select(x, outputs), output)\n')
+        self.refused(1, 'blk.0', 'graph', tiny('llama'), '--graph', path('short.graph'))
+        self.assertIn(b'embed', self.ok('graph', tiny('llama'), '--graph', path('short.graph'), '--allow-unused')[0])
+        self.refused(1, 'cannot open', 'graph', tiny('llama'), '--graph', path('absent.graph'))
+
+    def test_inspect(self):
+        doc = json.loads(self.ok('inspect', tiny('llama'), '--json', '--tensors')[0])
+        self.assertEqual(doc['metadata']['general.architecture'], 'llama')
+        self.assertEqual(doc['tensor_count'], len(doc['tensors']))
+        self.assertEqual(doc['bytes'], os.path.getsize(tiny('llama')))
+        self.assertIn(b'llama.block_count', self.ok('inspect', tiny('llama'))[0])
+
+    def test_verify(self):
+        self.assertEqual(self.ok('verify', tiny('llama'))[0].decode(), tiny('llama') + ': ok\n')
+        with open(tiny('llama'), 'rb') as f:
+            data = f.read()
+        with open(path('cut.gguf'), 'wb') as f:
+            f.write(data[:-1000])
+        code, _, err = run('verify', path('cut.gguf'))
+        self.assertEqual(code, 1)
+        self.assertIn('cut.gguf', err)
+
+    def test_tokenize_round_trip(self):
+        models = [tiny('llama')] + [m for m in (os.environ.get('BITLOOM_TEST_MODEL'), os.environ.get('BITLOOM_TEST_MODEL_GEMMA')) if m]
+        for model in models:
+            for text in (b'the end', b'in the beginning, 12345 of it\n\n  two', 'h\u00e9llo \u65e5\u672c \U0001f600'.encode(), b''):
+                ids = self.ok('tokenize', model, '--no-bos', stdin=text)[0]
+                self.assertRegex(ids.decode(), r'^(\d+(,\d+)*)?\n$')
+                self.assertEqual(self.ok('tokenize', model, '--decode', stdin=ids)[0], text, model)
+            with open(path('text'), 'wb') as f:
+                f.write(text)
+            self.assertEqual(self.ok('tokenize', model, '--no-bos', '-f', path('text'))[0], ids)
+        self.refused(1, 'expected a token id', 'tokenize', tiny('llama'), '--decode', stdin=b'x')
+        self.refused(1, '999999', 'tokenize', tiny('llama'), '--decode', stdin=b'999999')
+
+    def test_devices(self):
+        doc = json.loads(self.ok('devices', '--json')[0])
+        cpu = [d for d in doc if d['id'] == 'cpu'][0]
+        self.assertGreater(cpu['threads'], 0)
+        self.assertLessEqual(cpu['free_bytes'], cpu['total_bytes'])
+        self.assertIn(b'cpu', self.ok('devices')[0])
+        self.assertEqual([d['id'] for d in json.loads(self.ok('devices', '--json', '--device', 'cpu')[0])], ['cpu'])
+        code, _, err = run('devices', '--device', 'nowhere')
+        self.assertEqual((code, 'nowhere' in err), (1, True))
+        self.assertEqual([d for d in json.loads(self.ok('devices', '--json', '-t', '3')[0]) if d['id'] == 'cpu'][0]['threads'], 3)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""The program while it computes: prompts, output, determinism, trace, signals, terminals, bad files, the name picolm.
+
+    BITLOOM=build/tools/bitloom tests/cli/test_run.py     BITLOOM_TEST_MODEL: also the default model"""
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from support import BITLOOM, Case, clean_environment, path, run, run_on_terminal, tiny
+
+LONG = ['--special', '--ignore-eos']
+
+
+def text_of(*args, **kw):
+    return run('run', tiny('llama'), '-q', *args, **kw)
+
+
+class Prompts(Case):
+    def test_same_prompt_from_everywhere(self):
+        with open(path('prompt'), 'wb') as f:
+            f.write(b'the end')
+        rest = ['-n', '12', '--temp', '0', '-q'] + LONG
+        want = self.ok('run', tiny('llama'), '-p', 'the end', *rest)[0]
+        self.assertTrue(want)
+        for args, stdin in ((['-f', path('prompt')], b''), ([], b'the end'), (['-f', '-'], b'the end'), (['--prompt=the end'], b''),
+                            (['-p', 'the\\x20end'], b'')):
+            self.assertEqual(self.ok('run', tiny('llama'), *args, *rest, stdin=stdin)[0], want, args)
+        self.assertEqual(self.ok('run', '-m', tiny('llama'), '-p', 'the end', *rest)[0], want)
+        escaped = self.ok('run', tiny('llama'), '-p', 'the\\nend', *rest)[0]
+        self.assertEqual(self.ok('run', tiny('llama'), *rest, stdin=b'the\nend')[0], escaped)
+        self.assertEqual(self.ok('run', tiny('llama'), '-p', 'the\\nend', '--no-escape', *rest)[0],
+                         self.ok('run', tiny('llama'), *rest, stdin=b'the\\nend')[0])
+
+    def test_text_on_stdout_statistics_on_stderr(self):
+        args = ['run', tiny('llama'), '-p', 'the end', '-n', '6', '-s', '3'] + LONG
+        out, err = self.ok(*args)
+        for word in ('load ', 'prompt ', 'generated       6 tokens', 'tok/s', 'memory '):
+            self.assertIn(word, err)
+        quiet, nothing = self.ok(*args, '-q')
+        self.assertEqual((quiet, nothing), (out, ''))
+
+    def test_no_tokens(self):
+        out, err = self.ok('run', tiny('llama'), '-p', 'the end', '-n', '0')
+        self.assertEqual(out, b'')
+        self.assertIn('generated       0 tokens', err)
+
+    def test_determinism(self):
+        for args in (['--temp', '0'], ['-s', '7']):
+            base = ['run', tiny('llama'), '-p', 'the end', '-n', '40', '-q'] + LONG + args
+            want = self.ok(*base)[0]
+            for more in ([], ['-t', '1'], ['-t', '3'], ['-b', '1'], ['--schedule', 'serial'], ['--schedule', 'streams'], ['--no-mmap'], ['-c', '128']):
+                self.assertEqual(self.ok(*base, *more)[0], want, more)
+        self.assertNotEqual(self.ok(*base[:-1], '8')[0], want)
+
+    def test_families_run(self):
+        for family in ('llama', 'qwen3', 'gemma3', 'phi2', 'gpt2like'):
+            self.assertTrue(self.ok('run', tiny(family), '-p', 'the end', '-n', '8', '-s', '1', '-q', *LONG)[0], family)
+
+    def test_stop(self):
+        base = ['run', tiny('llama'), '-p', 'the end', '-n', '40', '-s', '7', '-q'] + LONG
+        want = self.ok(*base)[0].decode(errors='surrogateescape')
+        at = len(want) // 2
+        word = want[at:at + 3]
+        self.assertEqual(self.ok(*base, '--stop', word, '--no-escape')[0].decode(errors='surrogateescape'), want[:want.index(word)])
+        self.assertEqual(self.ok(*base, '--stop', 'never there', '-r', word, '--no-escape')[0].decode(errors='surrogateescape'), want[:want.index(word)])
+
+    def test_logit_bias(self):
+        base = ['run', tiny('llama'), '-p', 'the end', '-n', '5', '--temp', '0', '-q'] + LONG
+        ids = self.ok('tokenize', tiny('llama'), '--no-bos', stdin=b'q')[0].decode().split(',')
+        self.assertIn(b'qqqqq', self.ok(*base, '--logit-bias', ids[-1].strip() + '+1e9')[0])
+        self.assertNotEqual(self.ok(*base)[0], self.ok(*base, '--logit-bias', ids[-1].strip() + '+1e9')[0])
+        self.assertNotEqual(run(*base, '--logit-bias', '999999+1')[0], 0)
+
+    def test_trace(self):
+        self.ok('run', tiny('llama'), '-p', 'the end', '-n', '3', '-q', '-t', '2', '--trace', path('trace.json'), *LONG)
+        with open(path('trace.json')) as f:
+            events = json.load(f)['traceEvents']
+        self.assertGreaterEqual(len({e['tid'] for e in events}), 2, 'one lane only')
+        self.assertGreaterEqual(len({e['args']['step'] for e in events}), 3)
+        self.assertTrue(all(e['ph'] == 'X' and e['dur'] >= 0 and e['name'] for e in events))
+        self.refused(1, '/nowhere/x', 'run', tiny('llama'), '-p', 'x', '-q', '--trace', '/nowhere/x')
+        self.refused(1, '/dev/full', 'run', tiny('llama'), '-p', 'x', '-n', '0', '-q', '--trace', '/dev/full')
+
+    def test_context_overflow(self):
+        self.refused(1, ['context full', '52 in the prompt', 'context 16'], 'run', tiny('llama'), '-q', '-c', '16', '-n', '4', stdin=b'the end of it ' * 10)
+
+    @unittest.skipUnless(os.environ.get('BITLOOM_TEST_MODEL'), 'BITLOOM_TEST_MODEL is not set')
+    def test_default_model(self):
+        out = self.ok('run', os.environ['BITLOOM_TEST_MODEL'], '-p', 'The capital of France is', '-n', '8', '--temp', '0', '-q')[0]
+        self.assertIn(b'Paris', out)
+
+
+class Outside(Case):
+    """Pipes, disks, signals, terminals."""
+
+    def test_closed_pipe(self):
+        child = subprocess.Popen([BITLOOM, 'run', tiny('llama'), '-p', 'the', '-n', '400', '-q', '-s', '1'] + LONG, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+        child.stdout.close()
+        err = child.stderr.read()
+        child.stderr.close()
+        self.assertIn(child.wait(timeout=60), (1, -signal.SIGPIPE), err)
+
+    def test_full_disk(self):
+        for args in (['run', tiny('llama'), '-p', 'the', '-n', '4', '-q', '-s', '1'] + LONG, ['inspect', tiny('llama')], ['help'], ['man'],
+                     ['graph', tiny('llama')], ['devices'], ['tokenize', tiny('llama')], ['verify', tiny('llama')], ['run', '--help']):
+            with open('/dev/full', 'wb') as full:
+                self.refused(1, 'No space left', *args, stdout=full, stdin=b'the')
+
+    def test_interrupt(self):
+        child = subprocess.Popen([BITLOOM, 'run', tiny('llama'), '-p', 'the', '-n', '-1', '-c', '100000', '-s', '1'] + LONG, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, env=clean_environment(None))
+        self.assertTrue(os.read(child.stdout.fileno(), 1))
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+        self.assertEqual(child.returncode, 130, err)
+        self.assertIn(b'generated', err)
+
+    def test_progress_bar_only_on_a_terminal(self):
+        with open(path('long'), 'wb') as f:
+            f.write(b'the end of it ' * 20)
+        args = ['run', tiny('llama'), '-f', path('long'), '-n', '2', '-s', '1', '-b', '16'] + LONG
+        plain, err = self.ok(*args, env={'TERM': 'xterm'})
+        self.assertNotIn('reading the prompt', err)
+        code, out, shown = run_on_terminal(args, env={'TERM': 'xterm'})
+        self.assertEqual((code, out), (0, plain))
+        self.assertIn(b'reading the prompt [', shown)
+        for quiet in ((['-q'], {'TERM': 'xterm'}), ([], {'TERM': 'dumb'})):
+            self.assertNotIn(b'reading', run_on_terminal(args + quiet[0], env=quiet[1])[2], quiet)
+
+
+class BadModels(Case):
+    def test_missing_and_strange(self):
+        for verb in ('run', 'inspect', 'verify', 'graph', 'tokenize'):
+            more = ['-p', 'x', '-q'] if verb == 'run' else []
+            self.refused(1, path('absent.gguf'), verb, path('absent.gguf'), *more)
+            self.refused(1, '/tmp', verb, '/tmp', *more)
+            self.refused(1, '/dev/null', verb, '/dev/null', *more)
+
+    def test_pipe_as_model(self):
+        fifo = path('fifo')
+        os.mkfifo(fifo)
+        try:
+            self.refused(1, fifo, 'run', fifo, '-p', 'x', '-q', timeout=10)
+        finally:
+            os.remove(fifo)
+
+    def test_model_shrinks_while_in_use(self):
+        """Read into memory nothing happens; mapped it is a line and exit 1, not a crash."""
+        with open(tiny('llama'), 'rb') as f:
+            data = f.read()
+        for more, code, line in ((['--no-mmap'], 0, b''), ([], 1, b'shrinking.gguf: the file shrank while in use')):
+            with open(path('shrinking.gguf'), 'wb') as f:
+                f.write(data)
+            child = subprocess.Popen([BITLOOM, 'run', path('shrinking.gguf'), '-n', '20', '-q', '-s', '1'] + LONG + more, stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(None))
+            time.sleep(1.5)  # the model is open; the prompt is awaited
+            os.truncate(path('shrinking.gguf'), 4096)
+            err = child.communicate(b'the', timeout=60)[1]
+            self.assertEqual(child.returncode, code, err)
+            self.assertIn(line, err)
+
+
+class PicoLM(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.name = path('picolm')
+        os.symlink(BITLOOM, cls.name)
+
+    def test_flags_mean_what_picolm_means(self):
+        base = ['-p', 'the end', '-n', '12', '-t', '0', '-j', '2', '-c', '64']
+        want = self.ok('run', tiny('llama'), '-p', 'the end', '-n', '12', '--temp', '0', '-q')[0]
+        self.assertEqual(self.ok(tiny('llama'), *base, program=self.name)[0], want)
+        sampled = self.ok('run', tiny('llama'), '-p', 'the end', '-n', '12', '--temp', '1.5', '--top-p', '0.7', '--top-k', '0', '--min-p', '0', '-s', '9')[0]
+        self.assertEqual(self.ok(tiny('llama'), '-p', 'the end', '-n', '12', '-t', '1.5', '-k', '0.7', '-s', '9', program=self.name)[0], sampled)
+
+    def test_defaults(self):
+        ours = ['run', tiny('llama'), '-n', '256', '--temp', '0.8', '--top-p', '0.9', '--top-k', '0', '--min-p', '0', '-s', '42', '-t', '4', '-q']
+        self.assertEqual(self.ok(tiny('llama'), program=self.name, stdin=b'the')[0], self.ok(*ours, stdin=b'the')[0])
+
+    def test_not_yet_and_usage(self):
+        self.refused(1, '--json: not yet', tiny('llama'), '--json', program=self.name)
+        self.refused(1, '--cache: not yet', tiny('llama'), '--cache', 'x', program=self.name)
+        for args in ([], [tiny('llama'), '--frob'], [tiny('llama'), '-n']):
+            code, out, err = run(*args, program=self.name)
+            self.assertEqual((code, out), (2, b''), args)
+            self.assertIn('usage: picolm', err)
+        self.assertIn(b'usage: picolm', self.ok('--help', program=self.name)[0])
+
+
+if __name__ == '__main__':
+    unittest.main()
