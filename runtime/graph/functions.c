@@ -516,6 +516,11 @@ static const struct function {
     {"select", call_select, {"!x", "!outputs"}},
 };
 
+const char *bl_eval_function_name(uint32_t i)
+{
+    return i < sizeof functions / sizeof functions[0] ? functions[i].name : NULL;
+}
+
 static bl_status bind(struct bl_call *call, const struct function *f, struct bound *b)
 {
     for (uint32_t i = 0; i < call->n_args; i++) {
