@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool is_letter(char c)
@@ -55,7 +56,7 @@ static bool read_number(const char *s, uint64_t n, uint64_t *used, double *out)
         return false;
     *used = i;
     *out = value / scale;
-    return true;
+    return isfinite(*out);
 }
 
 static uint64_t name_length(const char *s, uint64_t n, bool *is_path)
