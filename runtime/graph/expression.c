@@ -89,6 +89,8 @@ static bl_status expand_path(struct interpreter *in, const char *path, char *out
             struct variable *v = bl_find_variable(in, piece);
             if (!v || (v->val.kind != BL_VAL_NUMBER && v->val.kind != BL_VAL_STRING))
                 BL_EVAL_FAIL(&in->e, BL_EFORMAT, "'%s': '%s' is not a number or string", path, piece);
+            if (v->val.kind == BL_VAL_NUMBER && v->val.number != floor(v->val.number))
+                BL_EVAL_FAIL(&in->e, BL_EFORMAT, "'%s': '%s' = %g is not whole", path, piece, v->val.number);
             int written = v->val.kind == BL_VAL_STRING ? snprintf(piece, sizeof piece, "%s", v->val.text)
                                                        : snprintf(piece, sizeof piece, "%.0f", v->val.number);
             length = (size_t)written;
