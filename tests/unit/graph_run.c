@@ -14,6 +14,13 @@ struct weights {
     const struct fake *f;
 };
 
+/* Eighths from -1/2 to 1/2: products and short sums of them are exact. */
+static float weight_of(uint32_t tensor, uint64_t i)
+{
+    uint64_t state = (uint64_t)tensor << 32 ^ i;
+    return (float)(random_next(&state) % 9) / 8.0f - 0.5f;
+}
+
 static bl_status bind_weight(void *user, const struct bl_weight *weight, bool as_vector, bl_binding *out)
 {
     const struct weights *w = user;
@@ -33,18 +40,23 @@ static bl_buffer *new_buffer(bl_device *device, uint64_t bytes, bl_memory_kind k
 
 static void make_weights(bl_device *device, const struct fake *f, struct weights *w)
 {
-    uint64_t state = 7;
     *w = (struct weights){.f = f};
     for (uint32_t i = 0; i < f->n_tensors; i++) {
         w->offset[i] = w->bytes;
         w->bytes += (4 * f->tensors[i].columns * f->tensors[i].rows + 63) / 64 * 64;
     }
     w->buffer = new_buffer(device, w->bytes, BL_MEM_UPLOAD, "weights");
-    float *data = bl_buffer_host(w->buffer);
-    for (uint64_t i = 0; i < w->bytes / 4; i++)
-        data[i] = (float)(random_next(&state) % 2001) / 4000.0f - 0.25f;
+    for (uint32_t t = 0; t < f->n_tensors; t++)
+        for (uint64_t i = 0; i < f->tensors[t].columns * f->tensors[t].rows; i++)
+            ((float *)bl_buffer_host(w->buffer))[w->offset[t] / 4 + i] = weight_of(t, i);
     cr_assert_eq(bl_buffer_sync(w->buffer, 0, w->bytes, true), BL_OK);
 }
+
+static uint32_t token_of_row(uint32_t row)
+{
+    return 3 * row + 1;
+}
+static const uint32_t out_rows[OUT_ROWS] = {ROWS - 1, 1};
 
 static bl_buffer *make_step(bl_device *device, uint64_t bytes)
 {
@@ -56,11 +68,11 @@ static bl_buffer *make_step(bl_device *device, uint64_t bytes)
     step[BL_STEP_PAGE_STRIDE] = 1;
     step[BL_STEP_MAX_POSITION] = ROWS - 1;
     for (uint32_t i = 0; i < ROWS; i++) {
-        step[BL_STEP_TOKEN + (int)i] = 3 * i + 1;
+        step[BL_STEP_TOKEN + (int)i] = token_of_row(i);
         step[BL_STEP_POS + (int)i] = i;
     }
-    step[BL_STEP_OUT] = ROWS - 1;
-    step[BL_STEP_OUT + 1] = 1;
+    for (uint32_t i = 0; i < OUT_ROWS; i++)
+        step[BL_STEP_OUT + (int)i] = out_rows[i];
     cr_assert_eq(bl_buffer_sync(buffer, 0, bytes, true), BL_OK);
     return buffer;
 }
@@ -147,4 +159,46 @@ Test(graph_run, every_schedule_gives_one_answer)
         bl_graph_destroy(g);
     }
     cr_assert_gt(different, N_SEEDS * VOCABULARY);
+}
+
+/* y = b + sum of W[first + row] x, + residual. All numbers are exact, so the order of the sum does not matter. */
+static void linear_by_hand(const float *x, uint32_t tensor, uint32_t first, uint32_t rows, const float *residual, float *y)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        y[r] = weight_of(tensor + 1, first + r) + (residual ? residual[r] : 0);
+        for (uint32_t c = 0; c < 64; c++)
+            y[r] += x[c] * weight_of(tensor, (first + r) * UINT64_C(64) + c);
+    }
+}
+
+/* Biases, slices of both, residuals and groups of linears: against plain loops. */
+Test(graph_run, linears_by_hand)
+{
+    static struct fake f;
+    float expected[VOCABULARY * OUT_ROWS], got[VOCABULARY * OUT_ROWS];
+    fake_least(&f); /* tensor 0 */
+    fake_tensor(&f, "w.weight", BL_FMT_F32, 64, 128);
+    fake_tensor(&f, "w.bias", BL_FMT_F32, 128, 1);
+    fake_tensor(&f, "o.weight", BL_FMT_F32, 64, 40);
+    fake_tensor(&f, "o.bias", BL_FMT_F32, 40, 1);
+    struct bl_graph *g = must_parse(&f, "x = embed(tokens, token_embd)\na = linear(x, w[0:64])   b = linear(x, w[48:112])\ny = a - b + linear(x, w[64:128])\n"
+                                        "logits = linear(select(y, outputs), o[8:24])\n");
+    cr_assert_eq(bl_graph_fuse(g), BL_OK);
+    for (uint32_t i = 0; i < OUT_ROWS; i++) {
+        float x[64], a[64], b[64], y[64];
+        for (uint32_t c = 0; c < 64; c++)
+            x[c] = weight_of(0, token_of_row(out_rows[i]) * UINT64_C(64) + c);
+        linear_by_hand(x, 1, 0, 64, NULL, a);
+        linear_by_hand(x, 1, 48, 64, NULL, b);
+        for (uint32_t c = 0; c < 64; c++)
+            a[c] -= b[c];
+        linear_by_hand(x, 1, 64, 64, a, y);
+        linear_by_hand(y, 3, 8, VOCABULARY, NULL, expected + VOCABULARY * i);
+    }
+    for (int kind = 0; kind < BL_SCHEDULE_COUNT; kind++) {
+        run_graph(g, &f, "cpu", 0, (enum bl_schedule_kind)kind, got);
+        for (uint32_t i = 0; i < VOCABULARY * OUT_ROWS; i++)
+            cr_assert_eq(got[i], expected[i], "%s: logit %u is %g, not %g", bl_schedule_name((enum bl_schedule_kind)kind), i, (double)got[i], (double)expected[i]);
+    }
+    bl_graph_destroy(g);
 }
