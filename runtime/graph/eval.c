@@ -77,20 +77,29 @@ static void push_frame(struct interpreter *in, const struct frame *f)
     in->if_known[in->n_frames] = false; /* an "if" of an earlier block at this depth is no partner for an "else" here */
 }
 
+static bool top_is_outermost_repeat(const struct interpreter *in)
+{
+    for (uint32_t k = 0; k + 1 < in->n_frames; k++)
+        if (in->frames[k].n)
+            return false;
+    return in->frames[in->n_frames - 1].n;
+}
+
 /* Begins the iteration frames[top].i, or leaves the block. */
 static void next_iteration(struct interpreter *in, uint32_t *pc)
 {
     struct frame *f = &in->frames[in->n_frames - 1];
+    bool outermost = top_is_outermost_repeat(in);
     if (f->i < f->n) {
         in->variables[f->variable].val = number_val(f->i);
-        if (in->n_frames == 1)
+        if (outermost)
             in->e.block = f->i;
         f->i++;
         *pc = f->body;
     } else {
         *pc = f->end;
         in->n_frames--;
-        if (in->n_frames == 0)
+        if (outermost)
             in->e.block = BL_NO_ID;
     }
 }

@@ -43,6 +43,8 @@ struct bl_call {
 };
 /* Calls a function of the language by name. */
 bl_status bl_eval_call(struct bl_eval *e, struct bl_call *call, struct bl_val *out) BL_MUST_USE;
+/* The name of the i-th function of the language; NULL past the last. */
+const char *bl_eval_function_name(uint32_t i);
 /* op: the punctuation or 'a' (and), 'o' (or). Operands are resolved. */
 bl_status bl_eval_binary(struct bl_eval *e, uint16_t op, const struct bl_val *a, const struct bl_val *b, struct bl_val *out) BL_MUST_USE;
 

@@ -89,6 +89,8 @@ static bl_status expand_path(struct interpreter *in, const char *path, char *out
             struct variable *v = bl_find_variable(in, piece);
             if (!v || (v->val.kind != BL_VAL_NUMBER && v->val.kind != BL_VAL_STRING))
                 BL_EVAL_FAIL(&in->e, BL_EFORMAT, "'%s': '%s' is not a number or string", path, piece);
+            if (v->val.kind == BL_VAL_NUMBER && v->val.number != floor(v->val.number))
+                BL_EVAL_FAIL(&in->e, BL_EFORMAT, "'%s': '%s' = %g is not whole", path, piece, v->val.number);
             int written = v->val.kind == BL_VAL_STRING ? snprintf(piece, sizeof piece, "%s", v->val.text)
                                                        : snprintf(piece, sizeof piece, "%.0f", v->val.number);
             length = (size_t)written;
@@ -257,11 +259,12 @@ static bl_status close_index(struct interpreter *in)
     double a = index[0].number, b = index[1].number;
     if (a >= b || b > target->weight.rows)
         BL_EVAL_FAIL(&in->e, BL_EFORMAT, "column %u: rows [%.0f:%.0f] of a tensor of %u rows", op.column, a, b, target->weight.rows);
+    uint32_t target_rows = target->weight.rows;
     target->weight.first_row += (uint32_t)a;
     target->weight.rows = (uint32_t)(b - a);
     if (target->bias.tensor != BL_NO_ID) { /* a bias is one row of columns: its "rows" are its columns */
-        if (b > target->bias.columns)
-            BL_EVAL_FAIL(&in->e, BL_EFORMAT, "column %u: rows [%.0f:%.0f] of a bias of %u", op.column, a, b, target->bias.columns);
+        if (target->bias.columns != target_rows)
+            BL_EVAL_FAIL(&in->e, BL_EFORMAT, "column %u: a tensor of %u rows with a bias of %u", op.column, target_rows, target->bias.columns);
         target->bias.first_row += (uint32_t)a;
         target->bias.columns = (uint32_t)(b - a);
     }

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "graph/eval.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -112,7 +113,10 @@ bl_status bl_eval_binary(struct bl_eval *e, uint16_t op, const struct bl_val *a,
     if (x->kind == BL_VAL_VALUE && z->kind == BL_VAL_NUMBER && (op == '*' || op == '/')) {
         if (op == '/' && z->number == 0)
             BL_EVAL_FAIL(e, BL_EFORMAT, "division by zero");
-        return add_unary(e, x->id, BL_UNARY_SCALE, op == '*' ? z->number : 1 / z->number, out);
+        double factor = op == '*' ? z->number : 1 / z->number;
+        if (!(fabs(factor) <= FLT_MAX))
+            BL_EVAL_FAIL(e, BL_EFORMAT, "a factor of %g is no finite f32", factor);
+        return add_unary(e, x->id, BL_UNARY_SCALE, factor, out);
     }
     bool operand = z->kind == BL_VAL_VALUE || z->kind == BL_VAL_TENSOR;
     if (x->kind == BL_VAL_VALUE && operand && (op == '+' || op == '*' || op == '-'))
@@ -515,6 +519,11 @@ static const struct function {
     {"softcap", call_softcap, {"!x", "!c"}},
     {"select", call_select, {"!x", "!outputs"}},
 };
+
+const char *bl_eval_function_name(uint32_t i)
+{
+    return i < sizeof functions / sizeof functions[0] ? functions[i].name : NULL;
+}
 
 static bl_status bind(struct bl_call *call, const struct function *f, struct bound *b)
 {

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool is_letter(char c)
@@ -55,7 +56,7 @@ static bool read_number(const char *s, uint64_t n, uint64_t *used, double *out)
         return false;
     *used = i;
     *out = value / scale;
-    return true;
+    return isfinite(*out);
 }
 
 static uint64_t name_length(const char *s, uint64_t n, bool *is_path)
@@ -164,11 +165,11 @@ static bl_status read_line(struct reader *r, const char *s, uint64_t n, struct b
 /* A block is the run of deeper lines after its head: one pass from the end, with the heads that are still open on a stack. */
 static bl_status find_blocks(const struct reader *r, struct bl_graph_lines *out)
 {
-    uint32_t open[BL_LIMIT_GRAPH_DEPTH], depth = 0;
+    uint32_t open[BL_LIMIT_GRAPH_DEPTH + 1], depth = 0; /* the blocks and the statement inside the last one */
     for (uint32_t i = 0; i < out->n_lines; i++) {
         while (depth && out->lines[i].indent <= out->lines[open[depth - 1]].indent)
             out->lines[open[--depth]].block_end = i;
-        if (depth == BL_LIMIT_GRAPH_DEPTH)
+        if (depth == BL_LIMIT_GRAPH_DEPTH + 1)
             BL_FAIL(BL_ELIMIT, "%s:%u: blocks nested deeper than %u", r->name, out->lines[i].number, BL_LIMIT_GRAPH_DEPTH);
         open[depth++] = i;
     }
@@ -182,13 +183,13 @@ bl_status bl_graph_text_read(const char *text, uint64_t bytes, const char *name,
     *out = (struct bl_graph_lines){NULL, 0};
     if (bytes > BL_LIMIT_GRAPH_TEXT_BYTES)
         BL_FAIL(BL_ELIMIT, "%s: graph text of %llu bytes, limit %u", name, (unsigned long long)bytes, BL_LIMIT_GRAPH_TEXT_BYTES);
-    uint64_t n_newlines = 1;
+    uint64_t n_lines = bytes && text[bytes - 1] != '\n'; /* the last line may lack its newline */
     for (uint64_t i = 0; i < bytes; i++)
-        n_newlines += text[i] == '\n';
-    if (n_newlines > BL_LIMIT_GRAPH_LINES)
-        BL_FAIL(BL_ELIMIT, "%s: graph text of %llu lines, limit %u", name, (unsigned long long)n_newlines, BL_LIMIT_GRAPH_LINES);
+        n_lines += text[i] == '\n';
+    if (n_lines > BL_LIMIT_GRAPH_LINES)
+        BL_FAIL(BL_ELIMIT, "%s: graph text of %llu lines, limit %u", name, (unsigned long long)n_lines, BL_LIMIT_GRAPH_LINES);
     struct reader r = {name, 0, arena};
-    out->lines = bl_arena_alloc(arena, n_newlines, sizeof *out->lines);
+    out->lines = bl_arena_alloc(arena, n_lines, sizeof *out->lines);
     if (!out->lines)
         BL_FAIL(BL_ENOMEM, "%s: no memory for the lines", name);
     for (uint64_t at = 0; at < bytes;) {

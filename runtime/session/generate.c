@@ -34,17 +34,6 @@ struct run {
     bl_decoder decoder;
 };
 
-/* The text goes on where the prompt ends: whether a space at its start is the vocabulary's own is decided by the prompt's last token. */
-static bl_status continue_text(struct run *run)
-{
-    const char *text;
-    size_t bytes;
-    run->decoder.started = true;
-    BL_TRY(bl_tokenizer_decode(run->s->model->tokenizer, &run->decoder, run->prompt[run->n_prompt - 1], 0, &text, &bytes));
-    run->decoder.n_pending = 0;
-    return BL_OK;
-}
-
 /* The tokens to read first: the new text, or else the last token of the sequence once more, whose logits are gone. */
 static bl_status read_prompt(struct run *run)
 {
@@ -72,7 +61,7 @@ static bl_status read_prompt(struct run *run)
         run->n_prompt = 1;
     }
     run->r->n_prompt = (uint32_t)run->n_prompt;
-    return continue_text(run);
+    return BL_OK;
 }
 
 static bl_status compute_prompt(struct run *run)

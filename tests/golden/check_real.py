@@ -19,8 +19,9 @@ VARIABLES = {'smollm2': 'BITLOOM_TEST_MODEL', 'gemma3': 'BITLOOM_TEST_MODEL_GEMM
 LIMITS = {
     ('smollm2', 'f32'): (1e-6, 0.999, '2.3e-7, 100 %'),
     ('gemma3', 'f32'): (1e-6, 0.999, '1.1e-7, 100 %'),
-    ('smollm2', 'q8'): (4e-3, 0.92, '1.92e-3, 95.3 % (bar: 1e-3, 99 %)'),
-    ('gemma3', 'q8'): (4e-3, 0.92, '1.44e-3, 95.3 % (bar: 1e-3, 99 %)'),
+    # Two or three near ties among 64 positions turn; the bar of 99 % is over 1,000 positions, in bench/agreement.
+    ('smollm2', 'q8'): (1e-3, 0.95, '1.16e-4, 96.9 %'),
+    ('gemma3', 'q8'): (1e-3, 0.95, '8.6e-5, 95.3 %'),
 }
 PROMPT, ANSWER = 'The capital of France is', ' Paris'  # greedy, of the model that was trained to answer
 
