@@ -268,6 +268,14 @@ void print_stats(const bl_model *model, uint64_t load_ns, const bl_generate_resu
             (double)process_memory("RssAnon") / 1e6, (double)process_memory("VmHWM") / 1e6);
 }
 
+void warn_if_full(const bl_model *model, const bl_sequence *sequence, const bl_generate_result *result)
+{
+    bl_model_info info;
+    bl_model_get_info(model, &info);
+    if (result->end == BL_END_LENGTH && bl_sequence_length(sequence) >= info.context)
+        fprintf(stderr, "\nbitloom: warning: the text ends here because the context of %u tokens is full; -c N makes it larger\n", info.context);
+}
+
 static bl_model *signalled;
 static volatile sig_atomic_t interruptions;
 

@@ -17,6 +17,9 @@ int open_model(const struct options *o, bl_model **model, bl_sequence **sequence
 bool fill_generate_params(const struct options *o, bl_generate_params *params);
 void print_stats(const bl_model *model, uint64_t load_ns, const bl_generate_result *result);
 
+/* Says so on stderr when a text ended because the context is full. */
+void warn_if_full(const bl_model *model, const bl_sequence *sequence, const bl_generate_result *result);
+
 /* The first Ctrl-C stops the model; a second one ends the program. */
 void interrupt_on_signal(bl_model *model);
 bool was_interrupted(void);

@@ -139,6 +139,8 @@ static int answer(const struct options *o, bl_model *model, bl_sequence *sequenc
     printf("\n");
     fflush(stdout);
     if (status == BL_OK && !o->quiet)
+        warn_if_full(model, sequence, &result);
+    if (status == BL_OK && !o->quiet)
         fprintf(stderr, "[%u + %u tokens, %.1f tok/s, %u in the context]\n", result.n_prompt, result.n_generated,
                 result.generate_ns ? result.n_generated * 1e9 / (double)result.generate_ns : 0.0, bl_sequence_length(sequence));
     return status == BL_OK || status == BL_ECANCELLED ? EXIT_OK : report_error();

@@ -52,11 +52,15 @@ static bool terminal_progress(const struct options *o)
     return !o->quiet && isatty(STDERR_FILENO) && (!term || strcmp(term, "dumb") != 0);
 }
 
-/* The prompt as bytes, freed by the caller. -p with escapes, -f and standard input as they are. */
+/* The prompt as bytes, freed by the caller. -p with escapes; -f and standard input without their last newline, as echo and editors put it. */
 static char *get_prompt(const struct options *o, size_t *bytes)
 {
-    if (!o->prompt)
-        return read_text(o->file ? o->file : "-", bytes);
+    if (!o->prompt) {
+        char *text = read_text(o->file ? o->file : "-", bytes);
+        if (text && *bytes && text[*bytes - 1] == '\n')
+            text[--*bytes] = 0;
+        return text;
+    }
     char *copy = strdup(o->prompt);
     if (copy)
         *bytes = o->escape ? unescape(copy) : strlen(copy);
@@ -108,8 +112,10 @@ int run_prompt(struct options *o)
         code = report_error();
     if (result.n_generated && isatty(STDOUT_FILENO))
         fprintf(stderr, "\n");
-    if (!o->quiet && (status == BL_OK || status == BL_ECANCELLED))
+    if (!o->quiet && (status == BL_OK || status == BL_ECANCELLED)) {
+        warn_if_full(model, sequence, &result);
         print_stats(model, load_ns, &result);
+    }
     if (o->trace && !trace_close(&trace, o->trace))
         code = EXIT_FAILED;
 out:

@@ -61,7 +61,7 @@ bl_status bl_graph_source_make(const struct bl_model_file *file, struct bl_arena
 bl_status bl_graph_text_find(const struct bl_model_file *file, const struct bl_graph_source *source, const struct bl_graph_text *override,
                              struct bl_graph_text *out)
 {
-    if (override && override->bytes) {
+    if (override) {
         *out = *override;
         return BL_OK;
     }

@@ -13,7 +13,7 @@ struct bl_graph_text {
     const char *text;
     uint64_t bytes;
 };
-/* override: a text that replaces all others (bytes 0: none). BL_EUNSUPPORTED naming the architecture when there is no text for it. */
+/* override: a text that replaces all others, empty or not; NULL: none. BL_EUNSUPPORTED naming the architecture when there is no text for it. */
 bl_status bl_graph_text_find(const struct bl_model_file *file, const struct bl_graph_source *source, const struct bl_graph_text *override,
                              struct bl_graph_text *out) BL_MUST_USE;
 #endif

@@ -28,7 +28,7 @@ bl_status bl_compile(const struct bl_model_file *file, const struct bl_graph_sou
     struct bl_graph_text own = {params->graph_name ? params->graph_name : "--graph", params->graph_text,
                                 params->graph_text ? strlen(params->graph_text) : 0};
     struct bl_graph_text text;
-    BL_TRY(bl_graph_text_find(file, source, &own, &text));
+    BL_TRY(bl_graph_text_find(file, source, own.text ? &own : NULL, &text));
     BL_TRY(bl_graph_parse(text.text, text.bytes, text.name, source, params->allow_unused, graph));
     bl_status status = bl_graph_lower(*graph, params->q8);
     if (status == BL_OK)

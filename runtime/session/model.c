@@ -119,6 +119,9 @@ static bl_status open_model(bl_model *m, const char *path, const bl_model_params
     m->kv_format = p->kv == BL_NUMBER_F32 ? BL_FMT_F32 : BL_FMT_F16;
     BL_TRY(bl_device_open(&p->device, &m->device));
     BL_TRY(bl_weights_create(m->file, m->device, m->graph, &m->weights));
+    bl_log(BL_LOG_INFO, "%s: graph %s, %u nodes in %u launches, schedule %s of %u steps on %u lanes; device %s, %u threads", path,
+           m->graph->text_name, m->graph->n_nodes, m->schedule->n_launches, bl_schedule_name(m->schedule->kind), m->schedule->n_steps,
+           m->schedule->n_lanes, bl_device_caps(m->device)->backend, bl_device_caps(m->device)->n_threads);
     return bl_engine_init(m);
 }
 

@@ -116,9 +116,17 @@ int main(int argc, char **argv)
     if (measure)
         return bench();
     check_math();
-    for (size_t i = 0; i < n; i++)
-        if (any_level_wanted(keys[i]))
+    size_t wanted = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (any_level_wanted(keys[i])) {
             check(keys[i]);
+            wanted++;
+        }
+    }
+    if (!wanted) {
+        fprintf(stderr, "kernel-check: no kernel of that name and level; see --list\n");
+        return 2;
+    }
     print_limits(stdout, options.json);
     if (options.json)
         printf("{\"digest\": \"%016llx\", \"passed\": %u, \"failed\": %u, \"skipped\": %u}\n", (unsigned long long)counts.digest,
