@@ -270,13 +270,15 @@ static uint64_t process_memory(const char *field)
     return kilobytes * 1024;
 }
 
-static void print_phase(const char *name, uint32_t tokens, uint64_t ns)
+/* `timed`: the tokens that the time was spent on; with none there is no rate. */
+static void print_phase(const char *name, uint32_t tokens, uint32_t timed, uint64_t ns)
 {
     double ms = (double)ns / 1e6;
     fprintf(stderr, "%-10s %6u tokens %10.1f ms", name, tokens, ms);
-    if (tokens && ns)
-        fprintf(stderr, " %8.2f ms/token %9.2f tok/s", ms / tokens, tokens * 1e3 / ms);
-    fprintf(stderr, "\n");
+    if (timed && ns)
+        fprintf(stderr, " %8.2f ms/token %9.2f tok/s\n", ms / timed, timed * 1e3 / ms);
+    else
+        fprintf(stderr, " %8s ms/token %9s tok/s\n", "-", "-");
 }
 
 void print_stats(const bl_model *model, uint64_t load_ns, const bl_generate_result *r)
@@ -284,8 +286,8 @@ void print_stats(const bl_model *model, uint64_t load_ns, const bl_generate_resu
     bl_model_info info;
     bl_model_get_info(model, &info);
     fprintf(stderr, "\n%-10s %-13s %10.1f ms   %s, %s, schedule %s\n", "load", "", (double)load_ns / 1e6, info.name, info.device, info.schedule);
-    print_phase("prompt", r->n_prompt, r->prompt_ns);
-    print_phase("generated", r->n_generated, r->generate_ns);
+    print_phase("prompt", r->n_prompt, r->n_prompt, r->prompt_ns);
+    print_phase("generated", r->n_generated, r->n_steps, r->generate_ns);
     fprintf(stderr, "%-10s file %.1f MB, KV %.1f MB for %u positions, activations %.1f MB; process: %.1f MB anonymous, %.1f MB peak with the file\n",
             "memory", (double)info.file_bytes / 1e6, (double)info.kv_bytes / 1e6, info.context, (double)info.activation_bytes / 1e6,
             (double)process_memory("RssAnon") / 1e6, (double)process_memory("VmHWM") / 1e6);

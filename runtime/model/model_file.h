@@ -81,7 +81,7 @@ bool bl_meta_strings_next(struct bl_meta_strings *it, const char **text, uint64_
 /* ---- what `bitloom verify` does, as a function ---- */
 /* Walks everything: offsets in order and without overlap, padding, every quantised block's scales and every float finite, special token
  * ids inside the vocabulary, vocabulary arrays of equal length. Reports each finding through `report` (one line each, at most 100 then a
- * count) and answers BL_EFORMAT when there was any. Streams the file: memory does not grow with it. */
+ * count) and counts them. Fails only where it cannot look. Streams the file: memory does not grow with it. */
 typedef void (*bl_report_fn)(void *user, const char *line);
-bl_status bl_model_file_verify(struct bl_model_file *file, bl_report_fn report, void *user) BL_MUST_USE;
+bl_status bl_model_file_verify(struct bl_model_file *file, bl_report_fn report, void *user, uint64_t *n_findings) BL_MUST_USE;
 #endif

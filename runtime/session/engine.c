@@ -18,9 +18,14 @@ static uint32_t bucket_of(uint32_t rows)
 static bl_status create_buffer(bl_model *m, uint64_t bytes, bl_memory_kind kind, const char *label, bl_buffer **out)
 {
     bl_buffer_params params = {.bytes = bytes, .kind = kind, .label = label};
-    if (bl_buffer_create(m->device, &params, out) != BL_OK)
-        BL_FAIL(BL_EDEVMEM, "%s: no memory for %s: %llu bytes", bl_model_file_path(m->file), label, (unsigned long long)bytes);
-    return BL_OK;
+    if (bl_buffer_create(m->device, &params, out) == BL_OK)
+        return BL_OK;
+    uint64_t free_bytes = 0, total = 0;
+    bl_errors_clear();
+    if (bl_device_memory(m->device, &free_bytes, &total) != BL_OK)
+        bl_errors_clear();
+    BL_FAIL(BL_EDEVMEM, "%s: no memory for the %s of %u positions: %llu MB, limit %llu MB free: give a smaller context", bl_model_file_path(m->file), label,
+            m->context, (unsigned long long)(bytes >> 20), (unsigned long long)(free_bytes >> 20));
 }
 
 /* The page pools: K and V of every layer, each [n_pages][heads][32][d]. Untouched pages of the pool cost no memory on the CPU. */

@@ -207,6 +207,21 @@ class Files(Case):
         code, _, err = run('verify', path('cut.gguf'))
         self.assertEqual(code, 1)
         self.assertIn('cut.gguf', err)
+        self.assertIn('the file ends: cut short', err)
+
+    def test_verify_says_whether_it_would_run(self):
+        for was, now, word in ((b'blk.0.ffn_up.weight', b'blk.0.ffn_UP.weight', 'blk.0.ffn_up'), (b'llama', b'lamma', 'lamma'),
+                               (b'llama.block_count', b'llama.block_COUNT', 'block_count')):
+            with open(tiny('llama'), 'rb') as f:
+                data = f.read()
+            self.assertIn(was, data)
+            with open(path('norun.gguf'), 'wb') as f:
+                f.write(data.replace(was, now))
+            code, out, err = run('verify', path('norun.gguf'))
+            self.assertEqual(code, 1)
+            self.assertEqual(len(out.splitlines()), 1, out)
+            self.assertIn(word, out.decode())
+            self.assertTrue(err.endswith('norun.gguf: 1 finding\n'), err)
 
     def test_tokenize_round_trip(self):
         models = [tiny('llama')] + [m for m in (os.environ.get('BITLOOM_TEST_MODEL'), os.environ.get('BITLOOM_TEST_MODEL_GEMMA')) if m]

@@ -7,10 +7,14 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 import time
 import unittest
 
-from support import BITLOOM, Case, clean_environment, path, run, run_on_terminal, tiny
+from support import BITLOOM, ROOT, Case, clean_environment, path, run, run_on_terminal, tiny
+
+sys.path.insert(0, os.path.join(ROOT, 'tests', 'tools'))
+import tiny_model  # noqa: E402
 
 LONG = ['--special', '--ignore-eos']
 
@@ -208,6 +212,44 @@ class PicoLM(Case):
             self.refused(2, 'picolm: ' + words, 'absent', *args, program=self.name)
         self.refused(1, 'picolm: absent: cannot open', 'absent', '-p', 'x', program=self.name)
         self.assertIn(b'usage: picolm', self.ok('--help', program=self.name)[0])
+
+
+def chatty():
+    """A tiny model with the turn marks of ChatML."""
+    out = path('chatty.gguf')
+    if not os.path.exists(out):
+        g = tiny_model.FAMILIES['llama'](1)
+        named = {k[0]: k[2] for k in g.keys}
+        for i, token in enumerate(('<|im_start|>', '<|im_end|>')):
+            named['tokenizer.ggml.tokens'][-1 - i], named['tokenizer.ggml.token_type'][-1 - i] = token, 3
+        with open(out, 'wb') as f:
+            f.write(g.bytes())
+    return out
+
+
+class Chat(Case):
+    def talk(self, *lines, context=96):
+        text = ''.join(line + '\n' for line in lines).encode()
+        return self.ok('chat', chatty(), '-c', context, '-n', '8', '--temp', '0', '--ignore-eos', stdin=text)
+
+    def test_the_oldest_turns_go_when_the_context_is_full(self):
+        out, err = self.talk('the one', 'the two', 'the three', 'the four', 'the five')
+        self.assertIn('the context is full: the oldest', err)
+        self.assertEqual(len([line for line in err.splitlines() if 'in the context]' in line]), 5, err)
+        for line in err.splitlines():
+            if 'in the context]' in line:
+                self.assertLessEqual(int(line.split()[-4]), 96)
+        self.assertNotIn('is full', self.talk('the one', 'the two', context=512)[1])
+
+    def test_a_turn_larger_than_the_context_is_a_line(self):
+        out, err = self.talk('the one', 'the end ' * 200, 'the two', context=128)
+        self.assertIn('context full', err)
+        self.assertEqual(len([line for line in err.splitlines() if 'in the context]' in line]), 2, err)
+
+    def test_reset(self):
+        first = self.talk('the one')[0]
+        again = self.talk('the one', '/reset', 'the one')[0]
+        self.assertEqual(again, first + first)
 
 
 if __name__ == '__main__':
