@@ -168,6 +168,7 @@ static bool on_text(void *user, const char *text, size_t bytes)
 /* One turn into the model. A context that it does not fit makes the oldest turns go, half of them at a time so that this is rare. */
 static bl_status take_turn(struct talk *t, bl_sequence *sequence, bl_generate_params *params, bl_generate_result *result)
 {
+    size_t before = t->first;
     for (bool all = bl_sequence_length(sequence) == 0;; all = true) {
         size_t bytes;
         char *prompt = prompt_of(t, all, &bytes);
@@ -175,11 +176,12 @@ static bl_status take_turn(struct talk *t, bl_sequence *sequence, bl_generate_pa
         params->prompt_bytes = prompt ? bytes : 0;
         bl_status status = prompt ? bl_generate(sequence, params, result) : BL_ENOMEM;
         free(prompt);
+        if (status == BL_OK && t->first > before)
+            fprintf(stderr, "\n%s: the context is full: the oldest %zu turn%s left out from here on\n", program_name, t->first - before,
+                    t->first - before == 1 ? " is" : "s are");
         if (status != BL_ELIMIT || result->n_generated || t->first == t->n - 1)
             return status;
-        size_t dropped = (t->n - t->first) / 2;
-        t->first += dropped;
-        fprintf(stderr, "%s: the context is full: the oldest %zu turn%s left out from here on\n", program_name, dropped, dropped == 1 ? " is" : "s are");
+        t->first += (t->n - t->first) / 2;
         status = bl_sequence_truncate(sequence, 0);
         if (status != BL_OK)
             return status;

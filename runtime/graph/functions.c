@@ -556,9 +556,9 @@ static bl_status bind(struct bl_call *call, const struct function *f, struct bou
             BL_EVAL_FAIL(b->e, BL_EFORMAT, "%s(): argument %s is given twice", f->name, call->names[i]);
         BL_TRY(bl_eval_resolve(b->e, arg, UINT64_MAX));
         bool required = f->slots[slot][0] == '!';
-        if (arg->kind == BL_VAL_ABSENT && required)
+        if (arg->kind == BL_VAL_ABSENT)
             BL_EVAL_FAIL(b->e, BL_EFORMAT, "unknown name '%s': no variable, key or tensor of that name", arg->text);
-        if (required || (arg->kind != BL_VAL_ABSENT && arg->kind != BL_VAL_NONE))
+        if (required || arg->kind != BL_VAL_NONE)
             b->slot[slot] = arg;
     }
     for (uint32_t slot = 0; slot < MAX_SLOTS && f->slots[slot]; slot++)

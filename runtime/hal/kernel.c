@@ -63,6 +63,16 @@ bl_status bl_kernel_find(bl_device *device, const char *name, bl_kernel **out)
     BL_FAIL(BL_EINVAL, "bl_kernel_find: no kernel is called \"%.64s\"", name);
 }
 
+const char *bl_kernel_table(uint32_t index, char *buffer)
+{
+    struct bl_kernel_key keys[512];
+    size_t n = bl_kernel_keys(keys, sizeof keys / sizeof keys[0]);
+    if (index >= n || index >= sizeof keys / sizeof keys[0])
+        return NULL;
+    bl_kernel_key_name(keys[index], buffer, 64);
+    return buffer;
+}
+
 const char *bl_kernel_name(const bl_kernel *kernel)
 {
     return kernel->name;

@@ -57,7 +57,7 @@ enum { BL_ROWS_OF_STEP = 0, BL_ROWS_OF_OUTPUT = 1 };
 #define BL_Q8_COLUMNS 32u
 #define BL_Q8_MIN 0x1p-120f
 #define BL_Q8_FINE (1.0f / 254.0f)
-#define BL_Q8_DOMINANT 0.75f
+#define BL_Q8_DOMINANT 0.5f
 struct bl_q8_plane {
     int16_t sum[2];
     int8_t q[32];
@@ -165,7 +165,7 @@ struct bl_params_unary {
     float a;
 };
 
-/* binary: y = x + z or x * z.   z is [M, columns], or [columns] (a weight vector) with broadcast = 1.
+/* binary: y = x + z, x * z or x - z.   z is [M, columns], or [columns] (a weight vector) with broadcast = 1.
  * bindings: step, x, z, y (may be x or z).   grid: {columns, M} */
 enum { BL_BINARY_ADD = 0, BL_BINARY_MUL = 1, BL_BINARY_SUB = 2 };
 struct bl_params_binary {

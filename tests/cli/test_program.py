@@ -210,7 +210,8 @@ class Files(Case):
         self.assertIn('the file ends: cut short', err)
 
     def test_verify_says_whether_it_would_run(self):
-        for was, now, word in ((b'blk.0.ffn_up.weight', b'blk.0.ffn_UP.weight', 'blk.0.ffn_up'), (b'llama', b'lamma', 'lamma'),
+        for was, now, word in ((b'blk.0.ffn_up.weight', b'blk.0.ffn_UP.weight', 'blk.0.ffn_up'),
+                               (b'blk.1.attn_norm.weight', b'blk.1.attn_NORM.weight', "'blk.1.attn_norm'"), (b'llama', b'lamma', 'lamma'),
                                (b'llama.block_count', b'llama.block_COUNT', 'block_count')):
             with open(tiny('llama'), 'rb') as f:
                 data = f.read()

@@ -30,6 +30,8 @@ static void has_all_keys(struct conf *conf)
         CHECK_OK(bl_kernel_get(conf->device, keys[k], &again));
         CHECK(kernel == again);
         bl_kernel_key_name(keys[k], name, sizeof name);
+        char listed[64];
+        CHECK(bl_kernel_table((uint32_t)k, listed) && strcmp(listed, name) == 0);
         CHECK_OK(bl_kernel_find(conf->device, name, &again));
         CHECK(kernel == again);
         CHECK(strncmp(bl_kernel_name(kernel), name, strlen(name)) == 0 && bl_kernel_name(kernel)[strlen(name)] == '_');

@@ -195,7 +195,7 @@ Test(graph_ops, norm_groups)
         {"y = rms_norm(x, n, 0.5)", 64, 1, BL_NORM_WEIGHT},
         {"y = rms_norm(x, n8, 0.5)", 8, 8, BL_NORM_WEIGHT},
         {"y = rms_norm(x, none, 0.5, columns=16)", 16, 4, 0},
-        {"y = rms_norm(x, gone, 0.5)", 64, 1, 0},
+        {"y = rms_norm(x, gone ? none, 0.5)", 64, 1, 0},
         {"y = rms_norm(x, n8, 0.5, columns=8)", 8, 8, BL_NORM_WEIGHT},
         {"y = layer_norm(x, none, 0.5)", 64, 1, 0},
     };
@@ -267,6 +267,8 @@ Test(graph_ops, rope_tables)
     cr_assert(rope->params.rope.heads == 4 && rope->params.rope.d_head == 16 && rope->params.rope.n_rot == 8 && rope->params.rope.layout == BL_ROPE_NEOX);
     bl_graph_destroy(g);
     refuse("y = rope(x, pos, d_head=16, base=100, layout=\"norm\", factors=f4)", BL_EFORMAT, "f4");
+    refuse("y = rms_norm(x, gone, 0.5)", BL_EFORMAT, "gone");
+    refuse("y = rope(x, pos, d_head=8, base=100, layout=\"norm\", factors=gone)", BL_EFORMAT, "gone");
     refuse("y = rope(x, tokens, d_head=16, base=100, layout=\"norm\")", BL_EFORMAT, "pos");
     refuse("y = rope(x, pos, d_head=24, base=100, layout=\"norm\")", BL_EFORMAT, "64 columns");
 }

@@ -1,6 +1,6 @@
 /* bitloom/device.h: devices, buffers, kernels, queues and lists: the thin interface that everything above runs on (tier 3 of the API).
  *
- * A device is one processor behind one back end (cpu, null, chaos; CUDA and Vulkan later). Buffers are bytes. Kernels come from the back
+ * A device is one processor behind one back end (cpu, vulkan, null, chaos). Buffers are bytes. Kernels come from the back
  * end's own tables by key. Work is recorded once into a list and submitted to a queue any number of times; nothing is patched between
  * submissions: what changes per step is in a buffer that the kernels read.
  *
@@ -137,12 +137,14 @@ typedef struct bl_binding {
     bl_access access;
 } bl_binding;
 
-/* A kernel by its name in the table that `bitloom devices` and the tests share: op, row class, weight format, activation format, as in
- * "binary_f32", "matvec_q4_1_q8", "matvec8_q4_1_q8" (2 to 8 rows), "matmul_q4_1_q8". What it reads, what it writes, its push constants and
+/* A kernel by its name, which is made of op, row class, weight format and activation (or output) format: "binary_f32", "rms_norm_q8",
+ * "embed_q8_0_f32", "attention_f16_f32", "matvec_q4_1_q8", "matvec8_q4_1_q8" (2 to 8 rows), "matmul_q4_1_q8"; bl_kernel_table lists them. What it reads, what it writes, its push constants and
  * its size are said in bitloom/kernel_params.h. Borrowed: the device owns it and keeps it until it is closed. A name that no kernel has is
  * BL_EINVAL; one that this device cannot run BL_EUNSUPPORTED. Any thread. */
 BL_API bl_status bl_kernel_find(bl_device *device, const char *name, bl_kernel **out) BL_MUST_USE;
-/* Its full name, with what runs it: "matvec_q4_k_q8_avx2". */
+/* Names 0, 1, 2 ... of the table; NULL past the last. `buffer` holds the answer and has room for 64 bytes. */
+BL_API const char *bl_kernel_table(uint32_t index, char *buffer);
+/* The name with what runs it behind, for messages: "matvec_q4_k_q8_avx2". */
 BL_API const char *bl_kernel_name(const bl_kernel *kernel);
 
 #define BL_MAX_LANES 1024u
