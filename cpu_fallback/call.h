@@ -44,12 +44,12 @@ static inline uint32_t rows_of(const struct bl_cpu_call *call, uint32_t rows)
     return step_of(call)[rows == BL_ROWS_OF_OUTPUT ? BL_STEP_N_OUT : BL_STEP_N_ROWS];
 }
 
-/* The outputs of one tile of a matvec or matmul: y[r * n + i] for rows r < m and n0 <= i < n1. */
+/* The outputs of one tile of a matvec or matmul: y[r * stride + i] for rows r < m and n0 <= i < n1. */
 struct linear_tile {
     const uint8_t *weights; /* row 0 of the matrix */
     const float *bias, *residual;
     float *y;
-    uint32_t format, row_bytes, k, m, n, n0, n1;
+    uint32_t format, row_bytes, k, m, stride, n0, n1;
 };
 
 static inline uint32_t row_bytes_of(uint32_t format, uint32_t k)
@@ -78,7 +78,7 @@ static inline bool linear_tile_at(const struct bl_cpu_call *call, uint32_t index
         .row_bytes = row_bytes_of(p->segment[s].format, p->k),
         .k = p->k,
         .m = rows_of(call, p->rows),
-        .n = p->segment[s].n,
+        .stride = p->segment[s].stride,
         .n0 = n0,
         .n1 = min_u32(n0 + TILE_LINEAR_X, p->segment[s].n),
     };

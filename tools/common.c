@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+const char *program_name = "bitloom";
+
 uint64_t now_ns(void)
 {
     struct timespec t;
@@ -18,14 +20,14 @@ uint64_t now_ns(void)
 
 int report_error(void)
 {
-    fprintf(stderr, "bitloom: %s\n", bl_error_text());
+    fprintf(stderr, "%s: %s\n", program_name, bl_error_text());
     return EXIT_FAILED;
 }
 
 static void log_line(void *user, bl_log_level level, const char *text)
 {
     (void)user;
-    fprintf(stderr, "bitloom: %s%s\n", level == BL_LOG_WARNING ? "warning: " : "", text);
+    fprintf(stderr, "%s: %s%s\n", program_name, level == BL_LOG_WARNING ? "warning: " : "", text);
 }
 
 void log_to_stderr(const struct options *o)
@@ -41,7 +43,7 @@ char *read_text(const char *path, size_t *bytes)
     bool standard = strcmp(path, "-") == 0;
     FILE *f = standard ? stdin : fopen(path, "rb");
     if (!f) {
-        fprintf(stderr, "bitloom: %s: cannot open: %s\n", path, strerror(errno));
+        fprintf(stderr, "%s: %s: cannot open: %s\n", program_name, path, strerror(errno));
         return NULL;
     }
     char *text = NULL;
@@ -51,7 +53,7 @@ char *read_text(const char *path, size_t *bytes)
             cap = cap ? cap * 2 : 65536;
             char *grown = realloc(text, cap);
             if (!grown) {
-                fprintf(stderr, "bitloom: %s: no memory for %zu bytes\n", path, cap);
+                fprintf(stderr, "%s: %s: no memory for %zu bytes\n", program_name, path, cap);
                 goto failed;
             }
             text = grown;
@@ -62,7 +64,7 @@ char *read_text(const char *path, size_t *bytes)
             break;
     }
     if (ferror(f)) {
-        fprintf(stderr, "bitloom: %s: cannot read: %s\n", path, strerror(errno));
+        fprintf(stderr, "%s: %s: cannot read: %s\n", program_name, path, strerror(errno));
         goto failed;
     }
     if (!standard)
@@ -111,7 +113,7 @@ void write_stdout(void *user, const char *text, size_t bytes)
 int finish_stdout(int code)
 {
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "bitloom: cannot write the output: %s\n", strerror(errno));
+        fprintf(stderr, "%s: cannot write the output: %s\n", program_name, strerror(errno));
         return EXIT_FAILED;
     }
     return code;
@@ -119,40 +121,49 @@ int finish_stdout(int code)
 
 /* ---- the model ---- */
 
-static bool choose_number(const char *option, const char *text, const char *a, bl_number number_a, const char *b, bl_number number_b, bl_number *out)
+static bool is_one_of(const char *text, const char *const *list)
 {
-    *out = BL_NUMBER_DEFAULT;
-    if (!text)
+    while (*list && strcmp(*list, text) != 0)
+        list++;
+    return *list != NULL;
+}
+
+/* Types of the cache: two can be had, the others that llama.cpp has are known by name. */
+static bool check_cache_type(const char *option, const char *type)
+{
+    static const char *const known[] = {"f16", "f32", NULL}, *const later[] = {"bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1", NULL};
+    if (!type || is_one_of(type, known))
         return true;
-    if (strcmp(text, a) == 0)
-        *out = number_a;
-    else if (strcmp(text, b) == 0)
-        *out = number_b;
-    else
-        fprintf(stderr, "bitloom: --%s: got '%s', expected %s or %s\n", option, text, a, b);
-    return *out != BL_NUMBER_DEFAULT;
+    fprintf(stderr, "%s: %s ", program_name, option);
+    print_escaped(stderr, type);
+    fprintf(stderr, is_one_of(type, later) ? ": not yet: must be f16 or f32\n" : ": must be f16 or f32\n");
+    return false;
 }
 
-static bool fits(const char *option, uint64_t value, uint64_t limit)
+static bool choose_cache(const struct options *o, bl_number *out)
 {
-    if (value > limit)
-        fprintf(stderr, "bitloom: --%s: got %llu, limit %llu\n", option, (unsigned long long)value, (unsigned long long)limit);
-    return value <= limit;
+    const char *k = o->kv_type_k ? o->kv_type_k : "f16", *v = o->kv_type_v ? o->kv_type_v : "f16";
+    if (!check_cache_type("--cache-type-k", k) || !check_cache_type("--cache-type-v", v))
+        return false;
+    if (strcmp(k, v) != 0) {
+        fprintf(stderr, "%s: --cache-type-k %s: must be the same as --cache-type-v %s\n", program_name, k, v);
+        return false;
+    }
+    *out = strcmp(k, "f32") == 0 ? BL_NUMBER_F32 : BL_NUMBER_F16;
+    return true;
 }
 
-int open_model(const struct options *o, bl_model **model, bl_sequence **sequence)
+/* What can be refused without the model; exit code. The caller frees graph_text. */
+static int fill_model_params(const struct options *o, bl_model_params *p)
 {
-    bl_model_params p;
-    bl_model_default_params(&p);
+    bl_model_default_params(p);
     if (!o->model) {
-        fprintf(stderr, "bitloom: no model: give a file with -m FILE\n");
+        fprintf(stderr, "%s: no model: give a file with -m FILE\n", program_name);
         return EXIT_USAGE;
     }
-    if (!fits("ctx-size", o->context, UINT32_MAX) || !fits("batch-size", o->batch, 512) || !fits("threads", o->threads, 1024) ||
-        !choose_number("activations", o->activations, "q8", BL_NUMBER_Q8, "f32", BL_NUMBER_F32, &p.activations) ||
-        !choose_number("cache-type", o->kv_type, "f16", BL_NUMBER_F16, "f32", BL_NUMBER_F32, &p.kv))
+    if (!choose_cache(o, &p->kv))
         return EXIT_USAGE;
-    if (o->cpu_mask && bl_cpu_mask_parse(o->cpu_mask, &p.device.cpu_mask) != BL_OK) {
+    if (o->cpu_mask && bl_cpu_mask_parse(o->cpu_mask, &p->device.cpu_mask) != BL_OK) {
         report_error();
         return EXIT_USAGE;
     }
@@ -160,17 +171,27 @@ int open_model(const struct options *o, bl_model **model, bl_sequence **sequence
     size_t graph_bytes;
     if (o->graph && !(graph = read_text(o->graph, &graph_bytes)))
         return EXIT_FAILED;
-    p.graph_text = graph;
-    p.graph_name = o->graph;
-    p.context = (uint32_t)o->context;
-    p.batch = (uint32_t)o->batch;
-    p.device.n_threads = (uint32_t)o->threads;
-    p.device.device = o->device;
-    p.schedule = o->schedule;
-    p.no_mmap = !o->mmap;
-    p.allow_unused_tensors = o->allow_unused;
+    p->graph_text = graph;
+    p->graph_name = o->graph;
+    p->context = o->context < 0 ? 0 : o->context == 0 ? BL_CONTEXT_FULL : (uint32_t)o->context;
+    p->batch = (uint32_t)o->batch;
+    p->device.n_threads = o->threads < 0 ? 0 : (uint32_t)o->threads;
+    p->device.device = o->device;
+    p->schedule = o->schedule;
+    p->activations = !o->activations ? BL_NUMBER_DEFAULT : strcmp(o->activations, "f32") == 0 ? BL_NUMBER_F32 : BL_NUMBER_Q8;
+    p->no_mmap = !o->mmap;
+    p->allow_unused_tensors = o->allow_unused;
+    return EXIT_OK;
+}
+
+int open_model(const struct options *o, bl_model **model, bl_sequence **sequence)
+{
+    bl_model_params p;
+    int code = fill_model_params(o, &p);
+    if (code != EXIT_OK)
+        return code;
     bl_status status = bl_model_open(o->model, &p, model);
-    free(graph);
+    free((char *)(uintptr_t)p.graph_text);
     if (status != BL_OK)
         return report_error();
     if (bl_sequence_create(*model, sequence) != BL_OK) {
@@ -200,19 +221,21 @@ bool fill_generate_params(const struct options *o, bl_generate_params *p)
     static bl_logit_bias biases[MAX_LIST];
     static char *stops[MAX_LIST];
     bl_generate_default_params(p);
-    p->max_tokens = o->n_predict > INT32_MAX ? INT32_MAX : o->n_predict < 0 ? -1 : (int32_t)o->n_predict;
+    p->max_tokens = o->n_predict < 0 ? -1 : (int32_t)o->n_predict; /* -2 ends where -1 does: no context is shifted */
     p->sampler.temperature = (float)o->temperature;
-    p->sampler.top_k = o->top_k > INT32_MAX ? INT32_MAX : o->top_k < 0 ? 0 : (int32_t)o->top_k;
+    p->sampler.top_k = o->top_k < 0 ? 0 : (int32_t)o->top_k;
     p->sampler.top_p = (float)o->top_p;
     p->sampler.min_p = (float)o->min_p;
     p->sampler.repeat_penalty = (float)o->repeat_penalty;
     p->sampler.presence_penalty = (float)o->presence_penalty;
     p->sampler.frequency_penalty = (float)o->frequency_penalty;
-    p->sampler.repeat_last_n = o->repeat_last_n > INT32_MAX ? INT32_MAX : o->repeat_last_n < -1 ? -1 : (int32_t)o->repeat_last_n;
+    p->sampler.repeat_last_n = (int32_t)o->repeat_last_n;
     p->sampler.seed = o->seed < 0 ? (uint64_t)time(NULL) ^ now_ns() : (uint64_t)o->seed;
     for (uint32_t i = 0; i < o->logit_bias.n; i++) {
         if (!read_bias(o->logit_bias.items[i], &biases[i])) {
-            fprintf(stderr, "bitloom: --logit-bias: got '%s', expected ID+X or ID-X\n", o->logit_bias.items[i]);
+            fprintf(stderr, "%s: --logit-bias ", program_name);
+            print_escaped(stderr, o->logit_bias.items[i]);
+            fprintf(stderr, ": must be ID+X or ID-X\n");
             return false;
         }
     }
@@ -247,13 +270,15 @@ static uint64_t process_memory(const char *field)
     return kilobytes * 1024;
 }
 
-static void print_phase(const char *name, uint32_t tokens, uint64_t ns)
+/* `timed`: the tokens that the time was spent on; with none there is no rate. */
+static void print_phase(const char *name, uint32_t tokens, uint32_t timed, uint64_t ns)
 {
     double ms = (double)ns / 1e6;
     fprintf(stderr, "%-10s %6u tokens %10.1f ms", name, tokens, ms);
-    if (tokens && ns)
-        fprintf(stderr, " %8.2f ms/token %9.2f tok/s", ms / tokens, tokens * 1e3 / ms);
-    fprintf(stderr, "\n");
+    if (timed && ns)
+        fprintf(stderr, " %8.2f ms/token %9.2f tok/s\n", ms / timed, timed * 1e3 / ms);
+    else
+        fprintf(stderr, " %8s ms/token %9s tok/s\n", "-", "-");
 }
 
 void print_stats(const bl_model *model, uint64_t load_ns, const bl_generate_result *r)
@@ -261,8 +286,8 @@ void print_stats(const bl_model *model, uint64_t load_ns, const bl_generate_resu
     bl_model_info info;
     bl_model_get_info(model, &info);
     fprintf(stderr, "\n%-10s %-13s %10.1f ms   %s, %s, schedule %s\n", "load", "", (double)load_ns / 1e6, info.name, info.device, info.schedule);
-    print_phase("prompt", r->n_prompt, r->prompt_ns);
-    print_phase("generated", r->n_generated, r->generate_ns);
+    print_phase("prompt", r->n_prompt, r->n_prompt, r->prompt_ns);
+    print_phase("generated", r->n_generated, r->n_steps, r->generate_ns);
     fprintf(stderr, "%-10s file %.1f MB, KV %.1f MB for %u positions, activations %.1f MB; process: %.1f MB anonymous, %.1f MB peak with the file\n",
             "memory", (double)info.file_bytes / 1e6, (double)info.kv_bytes / 1e6, info.context, (double)info.activation_bytes / 1e6,
             (double)process_memory("RssAnon") / 1e6, (double)process_memory("VmHWM") / 1e6);
@@ -273,7 +298,8 @@ void warn_if_full(const bl_model *model, const bl_sequence *sequence, const bl_g
     bl_model_info info;
     bl_model_get_info(model, &info);
     if (result->end == BL_END_LENGTH && bl_sequence_length(sequence) >= info.context)
-        fprintf(stderr, "\nbitloom: warning: the text ends here because the context of %u tokens is full; -c N makes it larger\n", info.context);
+        fprintf(stderr, "\n%s: warning: the text ends here because the context of %u tokens is full; -c N makes it larger\n", program_name,
+                info.context);
 }
 
 static bl_model *signalled;

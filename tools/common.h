@@ -5,8 +5,11 @@
 
 #include <bitloom/bitloom.h>
 
+/* What lines on stderr begin with: "bitloom", or the name under which the program was called. */
+extern const char *program_name;
+
 uint64_t now_ns(void);
-/* Prints "bitloom: " and the cause of the last failure on one line; returns EXIT_FAILED. */
+/* Prints program_name and the cause of the last failure on one line; returns EXIT_FAILED. */
 int report_error(void);
 /* Warnings of the library on stderr, unless quiet. */
 void log_to_stderr(const struct options *o);

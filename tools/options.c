@@ -4,28 +4,45 @@
 #include <bitloom/bitloom.h>
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { FLAG, NOFLAG, UINT, INT, FLOAT, TEXT, LIST };
+enum kind { FLAG, INT, FLOAT, TEXT, LIST };
 static const struct option {
-    const char *long_name, *short_name;
+    const char *names;
     enum kind kind;
     size_t offset;
-    const char *verbs, *argument, *help;
+    const char *verbs, *argument, *range, *help;
 } table[] = {
-#define OPTION(field, long_name, short_name, kind, verbs, argument, help) \
-    {long_name, short_name, kind, offsetof(struct options, field), verbs, argument, help},
+#define OPTION(field, names, kind, verbs, argument, range, help) {names, kind, offsetof(struct options, field), verbs, argument, range, help},
 #include "options.def"
 #undef OPTION
 };
-enum { N_OPTIONS = sizeof table / sizeof table[0] };
+enum { N_OPTIONS = sizeof table / sizeof table[0], NAME_ROOM = 40 };
 
-void options_defaults(struct options *o)
+/* Takes the next of the comma separated names at *at into `out`, NAME_ROOM bytes; false after the last. */
+static bool next_name(const char **at, char *out)
+{
+    size_t n = strcspn(*at, ",");
+    if (n == 0)
+        return false;
+    snprintf(out, NAME_ROOM, "%.*s", (int)n, *at);
+    *at += n + ((*at)[n] == ',');
+    return true;
+}
+
+static bool is_negation(const char *name)
+{
+    return strncmp(name, "--no-", 5) == 0;
+}
+
+static void set_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
     o->n_predict = -1;
+    o->context = -1; /* which no one can give */
     o->batch = 512;
     o->seed = -1;
     o->temperature = 0.8;
@@ -35,8 +52,8 @@ void options_defaults(struct options *o)
     o->repeat_penalty = 1;
     o->repeat_last_n = 64;
     for (size_t i = 0; i < N_OPTIONS; i++)
-        if (table[i].kind == NOFLAG)
-            *(bool *)((char *)o + table[i].offset) = true;
+        if (table[i].kind == FLAG)
+            *(bool *)((char *)o + table[i].offset) = strstr(table[i].names, "--no-") != NULL;
 }
 
 static bool takes(const struct option *option, const struct verb *verb)
@@ -44,121 +61,227 @@ static bool takes(const struct option *option, const struct verb *verb)
     return strchr(option->verbs, verb->letter) != NULL;
 }
 
-/* The whole text must be a number of the kind; nothing is cut off or wrapped. */
-static bool set_value(const struct option *option, const char *name, const char *text, struct options *out)
+/* ---- values ---- */
+
+void print_escaped(FILE *out, const char *text)
+{
+    bool plain = *text != 0;
+    for (const char *s = text; *s; s++)
+        plain = plain && !isspace((unsigned char)*s);
+    fputs(plain ? "" : "'", out);
+    size_t n = 0;
+    for (; *text && n < 60; text++, n++)
+        fprintf(out, (unsigned char)*text < 0x20 || *text == 0x7f ? "\\x%02x" : "%c", (unsigned char)*text);
+    fprintf(out, "%s%s", *text ? "..." : "", plain ? "" : "'");
+}
+
+/* What a value must be, in words: "a whole number in 1..512", "q8 or f32", "not empty". */
+static void print_range(FILE *out, enum kind kind, const char *range, bool is_number)
+{
+    size_t n = strlen(range);
+    const char *what = is_number ? "" : kind == INT ? "a whole number " : "a number ";
+    if (kind == TEXT || kind == LIST) {
+        if (*range == '+')
+            fprintf(out, "not empty");
+        for (const char *s = *range == '+' ? "" : range; *s;) {
+            size_t word = strcspn(s, "|"), after = s[word] ? strcspn(s + word + 1, "|") : 0;
+            fprintf(out, "%.*s%s", (int)word, s, !s[word] ? "" : s[word + 1 + after] ? ", " : " or ");
+            s += word + (s[word] == '|');
+        }
+    } else if (n > 2 && range[n - 1] == '.') {
+        fprintf(out, "%s%.*s or more", what, (int)(n - 2), range);
+    } else {
+        fprintf(out, "%sin %s", what, range);
+    }
+}
+
+static bool refuse(const char *who, const char *name, const char *value, enum kind kind, const char *range, bool is_number)
+{
+    fprintf(stderr, "%s: %s ", who, name);
+    print_escaped(stderr, value);
+    fprintf(stderr, ": must be ");
+    print_range(stderr, kind, range, is_number);
+    fprintf(stderr, "\n");
+    return false;
+}
+
+static bool is_word_of(const char *text, const char *words)
+{
+    size_t n = strlen(text);
+    for (const char *s = words; *s; s += strcspn(s, "|"), s += *s == '|')
+        if (strcspn(s, "|") == n && strncmp(s, text, n) == 0)
+            return true;
+    return false;
+}
+
+/* The whole text must be a number of the kind and inside the range; nothing is cut off, wrapped or clamped. */
+static bool set_number(const char *who, const struct option *option, const char *name, const char *range, const char *text, void *field)
+{
+    char *end = (char *)(uintptr_t)text;
+    const char *high = strstr(range, "..") + 2;
+    bool is_whole = option->kind == INT, starts = isdigit((unsigned char)text[0]) || text[0] == '-' || (!is_whole && text[0] == '.');
+    int64_t whole = 0;
+    double real = 0;
+    errno = 0;
+    if (starts && is_whole)
+        whole = strtoll(text, &end, 10);
+    else if (starts)
+        real = strtod(text, &end);
+    if (end == text || *end || !isfinite(real))
+        return refuse(who, name, text, option->kind, range, false);
+    if (is_whole ? errno || whole < strtoll(range, NULL, 10) || (*high && whole > strtoll(high, NULL, 10))
+                 : real < strtod(range, NULL) || (*high && real > strtod(high, NULL)))
+        return refuse(who, name, text, option->kind, range, true);
+    if (is_whole)
+        *(int64_t *)field = whole;
+    else
+        *(double *)field = real;
+    return true;
+}
+
+static bool set_value(const char *who, const struct option *option, const char *name, const char *range, const char *text, struct options *out)
 {
     void *field = (char *)out + option->offset;
-    char *end = (char *)(uintptr_t)text;
-    errno = 0;
-    switch (option->kind) {
-    case FLAG:
-    case NOFLAG: *(bool *)field = option->kind == FLAG; return true;
-    case TEXT: *(const char **)field = text; return true;
-    case LIST: {
-        struct text_list *list = field;
-        if (list->n == MAX_LIST) {
-            fprintf(stderr, "bitloom: %s: given more than %d times\n", name, MAX_LIST);
-            return false;
-        }
-        list->items[list->n++] = text;
+    if (option->kind == FLAG) {
+        *(bool *)field = !is_negation(name);
         return true;
     }
-    case UINT:
-        if (isdigit((unsigned char)text[0]))
-            *(uint64_t *)field = strtoull(text, &end, 10);
-        break;
-    case INT:
-        if (isdigit((unsigned char)text[0]) || text[0] == '-')
-            *(int64_t *)field = strtoll(text, &end, 10);
-        break;
-    case FLOAT: *(double *)field = strtod(text, &end); break;
+    if (option->kind == INT || option->kind == FLOAT)
+        return set_number(who, option, name, range, text, field);
+    if (*range && (*range == '+' ? !*text : !is_word_of(text, range)))
+        return refuse(who, name, text, option->kind, range, true);
+    if (option->kind == TEXT) {
+        *(const char **)field = text;
+        return true;
     }
-    if (end == text || *end || errno) {
-        fprintf(stderr, "bitloom: %s: got '%s', expected a %s\n", name, text, option->kind == FLOAT ? "number" : "whole number");
+    struct text_list *list = field;
+    if (list->n == MAX_LIST) {
+        fprintf(stderr, "%s: %s: given more than %d times\n", who, name, MAX_LIST);
         return false;
     }
+    list->items[list->n++] = text;
     return true;
 }
 
-static bool read_environment(const struct verb *verb, struct options *out)
+/* ---- environment ---- */
+
+/* 1 and 0 in the spellings that llama.cpp takes; nothing else is guessed at. */
+static bool set_flag(const char *who, const struct option *option, const char *variable, const char *name, const char *text, struct options *out)
 {
+    if (!*text) /* as good as not there */
+        return true;
+    bool yes = is_word_of(text, "1|on|true|yes");
+    if (!yes && !is_word_of(text, "0|off|false|no"))
+        return refuse(who, variable, text, TEXT, "1|on|true|yes|0|off|false|no", true);
+    *(bool *)((char *)out + option->offset) = yes != is_negation(name);
+    return true;
+}
+
+static bool read_environment(const char *who, const struct verb *verb, struct options *out)
+{
+    char name[NAME_ROOM];
     for (size_t i = 0; i < N_OPTIONS; i++) {
-        char name[64] = "BITLOOM_ARG_";
-        size_t n = strlen(name);
-        for (const char *s = table[i].long_name; *s && n + 1 < sizeof name; s++)
-            name[n++] = *s == '-' ? '_' : (char)toupper((unsigned char)*s);
-        const char *value = takes(&table[i], verb) ? getenv(name) : NULL;
-        if (!value)
-            continue;
-        if (table[i].kind == FLAG || table[i].kind == NOFLAG) {
-            static const char *const no[] = {"", "0", "off", "false", "no"};
-            bool off = false;
-            for (size_t k = 0; k < sizeof no / sizeof no[0]; k++)
-                off |= strcmp(value, no[k]) == 0;
-            if (off)
+        for (const char *at = table[i].names; takes(&table[i], verb) && next_name(&at, name);) {
+            char variable[16 + NAME_ROOM] = "BITLOOM_ARG_";
+            size_t n = strlen(variable);
+            if (name[1] != '-')
                 continue;
+            for (const char *s = name + 2; *s; s++)
+                variable[n++] = *s == '-' ? '_' : (char)toupper((unsigned char)*s);
+            const char *value = getenv(variable);
+            if (value && !(table[i].kind == FLAG ? set_flag(who, &table[i], variable, name, value, out)
+                                                 : set_value(who, &table[i], variable, table[i].range, value, out)))
+                return false;
         }
-        if (!set_value(&table[i], name, value, out))
-            return false;
     }
     return true;
 }
 
+/* ---- arguments ---- */
+
+/* The option that `arg` names, and the value after = if there is one. */
 static const struct option *find_option(const char *arg, const char **value)
 {
-    *value = NULL;
-    for (size_t i = 0; i < N_OPTIONS; i++) {
-        if (arg[0] == '-' && arg[1] != '-' && *table[i].short_name && strcmp(arg + 1, table[i].short_name) == 0)
-            return &table[i];
-        size_t n = strlen(table[i].long_name);
-        if (arg[0] == '-' && arg[1] == '-' && strncmp(arg + 2, table[i].long_name, n) == 0) {
-            if (arg[2 + n] == 0)
+    char name[NAME_ROOM];
+    size_t length = arg[0] == '-' && arg[1] == '-' ? strcspn(arg, "=") : strlen(arg);
+    *value = arg[length] ? arg + length + 1 : NULL;
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        for (const char *at = table[i].names; next_name(&at, name);)
+            if (strlen(name) == length && strncmp(name, arg, length) == 0)
                 return &table[i];
-            if (arg[2 + n] == '=') {
-                *value = arg + 3 + n;
-                return &table[i];
-            }
-        }
-    }
     return NULL;
+}
+
+bool options_set(const char *who, const char *name, const char *option_name, const char *range, const char *value, struct options *out)
+{
+    const char *none;
+    return set_value(who, find_option(option_name, &none), name, range, value, out);
+}
+
+bool options_environment(const char *who, const struct verb *verb, struct options *out)
+{
+    set_defaults(out);
+    return read_environment(who, verb, out);
+}
+
+static bool unknown(const struct verb *verb, const char *arg)
+{
+    fprintf(stderr, "bitloom %s: unknown argument ", verb->name);
+    print_escaped(stderr, arg);
+    fprintf(stderr, "; see bitloom %s --help\n", verb->name);
+    return false;
+}
+
+/* The model file, which may stand without -m, once. */
+static bool take_plain(const struct verb *verb, const char *arg, bool *model_given, struct options *out)
+{
+    if (!strchr("rcivtg", verb->letter) || *model_given)
+        return unknown(verb, arg);
+    *model_given = true;
+    out->model = arg;
+    return true;
 }
 
 bool options_parse(const struct verb *verb, int argc, char **argv, struct options *out, bool *help)
 {
+    char who[32];
+    snprintf(who, sizeof who, "bitloom %s", verb->name);
     *help = false;
-    options_defaults(out);
-    if (!read_environment(verb, out))
+    if (!options_environment(who, verb, out))
         return false;
-    bool model_given = false;
+    bool model_given = false, only_plain = false;
     for (int i = 0; i < argc; i++) {
         const char *arg = argv[i], *value;
+        if (only_plain || arg[0] != '-') {
+            if (!take_plain(verb, arg, &model_given, out))
+                return false;
+            continue;
+        }
+        if (strcmp(arg, "--") == 0) {
+            only_plain = true;
+            continue;
+        }
         if (strcmp(arg, "-h") == 0 || strcmp(arg, "--help") == 0) {
             *help = true;
             return true;
         }
-        if (arg[0] != '-' && strchr("rcivtg", verb->letter) && !model_given) {
-            out->model = arg;
-            model_given = true;
-            continue;
-        }
         const struct option *option = find_option(arg, &value);
-        if (!option || !takes(option, verb)) {
-            fprintf(stderr, "bitloom %s: unknown argument '%s'; see bitloom %s --help\n", verb->name, arg, verb->name);
+        if (!option || !takes(option, verb))
+            return unknown(verb, arg);
+        if (option->kind == FLAG && value) {
+            fprintf(stderr, "%s: %s takes no value\n", who, arg);
             return false;
         }
-        bool flag = option->kind == FLAG || option->kind == NOFLAG;
-        if (flag && value) {
-            fprintf(stderr, "bitloom: %s takes no value\n", arg);
-            return false;
-        }
-        if (!flag && !value) {
+        char name[NAME_ROOM];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(arg, option->kind == FLAG ? "" : "="), arg);
+        if (option->kind != FLAG && !value) {
             if (i + 1 == argc) {
-                fprintf(stderr, "bitloom: %s needs a value\n", arg);
+                fprintf(stderr, "%s: %s needs a value\n", who, arg);
                 return false;
             }
             value = argv[++i];
         }
-        if (!set_value(option, arg, value, out))
+        if (!set_value(who, option, name, option->range, value, out))
             return false;
         if (option->offset == offsetof(struct options, model))
             model_given = true;
@@ -176,16 +299,39 @@ void print_usage(FILE *out)
     fprintf(out, "\nbitloom VERB --help lists the options of a verb.\n");
 }
 
+/* "-n, --predict, --n-predict N" */
+static void name_list(const struct option *option, char *out, size_t room, int *length)
+{
+    char name[NAME_ROOM];
+    int n = 0;
+    for (const char *at = option->names; next_name(&at, name);)
+        n += snprintf(out + n, room - (size_t)n, "%s%s", n ? ", " : "", name);
+    *length = n + snprintf(out + n, room - (size_t)n, "%s%s", *option->argument ? " " : "", option->argument);
+}
+
+/* " [0..1]" after the help of an option that has limits worth a word. */
+static void print_limits(FILE *out, const struct option *option)
+{
+    if (!*option->range || *option->range == '+')
+        return;
+    fprintf(out, " [");
+    for (const char *s = option->range; *s; s++)
+        fprintf(out, *s == '|' ? ", " : "%c", *s);
+    fprintf(out, "]");
+}
+
 void print_verb_help(FILE *out, const struct verb *verb)
 {
     fprintf(out, "usage: bitloom %s %s\n\n%s.\n\n", verb->name, verb->synopsis, verb->help);
     for (size_t i = 0; verb->letter && i < N_OPTIONS; i++) {
         if (!takes(&table[i], verb))
             continue;
-        char left[64];
-        int n = snprintf(left, sizeof left, "%s%s%s--%s %s", *table[i].short_name ? "-" : "", table[i].short_name,
-                         *table[i].short_name ? ", " : "", table[i].long_name, table[i].argument);
-        fprintf(out, "  %-34s%s %s\n", left, n > 34 ? "\n                                   " : "", table[i].help);
+        char left[128];
+        int n = 0;
+        name_list(&table[i], left, sizeof left, &n);
+        fprintf(out, "  %-34s%s %s", left, n > 34 ? "\n                                    " : "", table[i].help);
+        print_limits(out, &table[i]);
+        fprintf(out, "\n");
     }
 }
 
@@ -211,13 +357,15 @@ void print_man_page(FILE *out)
     }
     fprintf(out, ".SH OPTIONS\n");
     for (size_t i = 0; i < N_OPTIONS; i++) {
-        fprintf(out, ".TP\n.B ");
-        if (*table[i].short_name)
-            fprintf(out, "\\-%s, ", table[i].short_name);
-        man_text(out, "--");
-        man_text(out, table[i].long_name);
+        char name[NAME_ROOM];
+        const char *comma = ".TP\n.B ";
+        for (const char *at = table[i].names; next_name(&at, name); comma = ", ") {
+            fputs(comma, out);
+            man_text(out, name);
+        }
         fprintf(out, " \\fI%s\\fR\n", table[i].argument);
         man_text(out, table[i].help);
+        print_limits(out, &table[i]);
         fprintf(out, ". (");
         const char *separator = "";
         for (const struct verb *v = verbs; v->name; v++) {
@@ -232,6 +380,14 @@ void print_man_page(FILE *out)
                  ".SH EXIT STATUS\n0 done; 1 failed, with a line that says why; 2 the command line is wrong; 130 interrupted.\n");
 }
 
+static void complete_words(FILE *out, const struct option *option)
+{
+    char name[NAME_ROOM];
+    for (const char *at = option->names; next_name(&at, name);)
+        if (name[1] == '-')
+            fprintf(out, " %s", name);
+}
+
 static void complete_bash(FILE *out)
 {
     fprintf(out, "_bitloom() {\n  local cur=${COMP_WORDS[COMP_CWORD]} words=\"\"\n  if [ \"$COMP_CWORD\" = 1 ]; then words=\"");
@@ -242,7 +398,7 @@ static void complete_bash(FILE *out)
         fprintf(out, "    %s) words=\"--help", v->name);
         for (size_t i = 0; v->letter && i < N_OPTIONS; i++)
             if (takes(&table[i], v))
-                fprintf(out, " --%s", table[i].long_name);
+                complete_words(out, &table[i]);
         fprintf(out, "\" ;;\n");
     }
     fprintf(out, "  esac; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _bitloom bitloom\n");
@@ -250,13 +406,14 @@ static void complete_bash(FILE *out)
 
 static void complete_fish(FILE *out)
 {
+    char name[NAME_ROOM];
     for (const struct verb *v = verbs; v->name; v++) {
         fprintf(out, "complete -c bitloom -n __fish_use_subcommand -a %s -d \"%s\"\n", v->name, v->help);
         for (size_t i = 0; v->letter && i < N_OPTIONS; i++)
-            if (takes(&table[i], v))
-                fprintf(out, "complete -c bitloom -n \"__fish_seen_subcommand_from %s\" -l %s%s\n", v->name, table[i].long_name,
-                        *table[i].argument ? " -r" : "");
-    }
+            for (const char *at = table[i].names; takes(&table[i], v) && next_name(&at, name);)
+                if (name[1] == '-')
+                    fprintf(out, "complete -c bitloom -n \"__fish_seen_subcommand_from %s\" -l %s%s\n", v->name, name + 2, *table[i].argument ? " -r" : "");
+        }
 }
 
 static void complete_zsh(FILE *out)
@@ -269,7 +426,7 @@ static void complete_zsh(FILE *out)
         fprintf(out, "    %s) compadd -- --help", v->name);
         for (size_t i = 0; v->letter && i < N_OPTIONS; i++)
             if (takes(&table[i], v))
-                fprintf(out, " --%s", table[i].long_name);
+                complete_words(out, &table[i]);
         fprintf(out, " ;;\n");
     }
     fprintf(out, "  esac\n  _files\n}\n_bitloom\n");

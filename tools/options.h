@@ -10,15 +10,14 @@ struct text_list {
     const char *items[MAX_LIST];
     uint32_t n;
 };
-typedef bool options_FLAG, options_NOFLAG;
-typedef uint64_t options_UINT;
+typedef bool options_FLAG;
 typedef int64_t options_INT;
 typedef double options_FLOAT;
 typedef const char *options_TEXT;
 typedef struct text_list options_LIST;
 
 struct options {
-#define OPTION(field, long_name, short_name, kind, verbs, argument, help) options_##kind field;
+#define OPTION(field, names, kind, verbs, argument, range, help) options_##kind field;
 #include "options.def"
 #undef OPTION
 };
@@ -34,10 +33,15 @@ extern const struct verb verbs[];
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-void options_defaults(struct options *options);
-/* Environment, then arguments. False after a line on stderr that names the option. Sets *help for -h. */
+/* Environment, then arguments. False after a line on stderr: program and verb, option, value, limit. Sets *help for -h. */
 bool options_parse(const struct verb *verb, int argc, char **argv, struct options *out, bool *help);
+/* The two halves, for a front end with names of its own: defaults and environment; then one value for our option `option_name`, checked
+ * against `range` (in the words of options.def) and called `name` in the line that refuses it. `who` begins that line. */
+bool options_environment(const char *who, const struct verb *verb, struct options *out);
+bool options_set(const char *who, const char *name, const char *option_name, const char *range, const char *value, struct options *out);
 
+/* A user's text on one line of a terminal: control bytes as \xNN, quoted if it is empty or holds blanks, cut when long. */
+void print_escaped(FILE *out, const char *text);
 void print_usage(FILE *out);
 void print_verb_help(FILE *out, const struct verb *verb);
 void print_man_page(FILE *out);

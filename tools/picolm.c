@@ -1,4 +1,4 @@
-/* picolm.c: the program under the name picolm: PicoLM's command line with PicoLM's meanings and defaults, on our engine. */
+/* picolm.c: the program under the name picolm: PicoLM's command line with PicoLM's meanings, limits and defaults, on our engine. */
 #include "common.h"
 #include "verbs.h"
 
@@ -20,20 +20,47 @@ static int usage(FILE *out)
     return out == stdout ? EXIT_OK : EXIT_USAGE;
 }
 
-/* Each of PicoLM's flags as the option of ours that means the same. */
+/* Each of PicoLM's flags as the option of ours that means the same, and what it may be. */
 static const struct {
-    const char *flag, *ours;
-} flags[] = {{"-p", "--prompt"}, {"-n", "--predict"}, {"-t", "--temp"}, {"-k", "--top-p"}, {"-s", "--seed"}, {"-c", "--ctx-size"}, {"-j", "--threads"}};
+    const char *flag, *ours, *range, *otherwise;
+} flags[] = {
+    {"-p", "--prompt", "", NULL},         {"-n", "--predict", "0..2147483647", "256"}, {"-t", "--temp", "0..1000", "0.8"},
+    {"-k", "--top-p", "0..1", "0.9"},     {"-s", "--seed", "0..", "42"},               {"-c", "--ctx-size", "1..16777216", NULL},
+    {"-j", "--threads", "1..1024", "4"},  {NULL, "--top-k", "-1..0", "0"},             {NULL, "--min-p", "0..1", "0"},
+};
+enum { N_FLAGS = sizeof flags / sizeof flags[0] };
+
+static bool read_flag(int *at, int argc, char **argv, struct options *options)
+{
+    for (size_t k = 0; k < N_FLAGS; k++) {
+        if (!flags[k].flag || strcmp(flags[k].flag, argv[*at]) != 0)
+            continue;
+        if (*at + 1 < argc) {
+            ++*at;
+            return options_set("picolm", flags[k].flag, flags[k].ours, flags[k].range, argv[*at], options);
+        }
+        fprintf(stderr, "picolm: %s needs a value\n", argv[*at]);
+        return false;
+    }
+    fprintf(stderr, "picolm: unknown argument ");
+    print_escaped(stderr, argv[*at]);
+    fprintf(stderr, "; see picolm --help\n");
+    return false;
+}
 
 int picolm_main(int argc, char **argv)
 {
     static struct options options;
     const struct verb *run = &verbs[0];
-    char *translated[64] = {"--predict=256", "--top-p=0.9", "--seed=42", "--threads=4", "--top-k=0", "--min-p=0", "--no-escape"};
-    int n = 7;
-    bool help = false;
+    bool has_model = false;
     if (argc == 0)
         return usage(stderr);
+    if (!options_environment("picolm", run, &options))
+        return EXIT_USAGE;
+    for (size_t k = 0; k < N_FLAGS; k++)
+        if (flags[k].otherwise && !options_set("picolm", flags[k].ours, flags[k].ours, flags[k].range, flags[k].otherwise, &options))
+            return EXIT_USAGE;
+    options.escape = false;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0 || strcmp(argv[i], "--cache") == 0) {
             fprintf(stderr, "picolm: %s: not yet\n", argv[i]);
@@ -41,24 +68,13 @@ int picolm_main(int argc, char **argv)
         }
         if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0)
             return usage(stdout);
-        if (n + 2 > (int)(sizeof translated / sizeof translated[0]))
-            return usage(stderr);
-        if (argv[i][0] != '-') {
-            translated[n++] = argv[i];
-            continue;
+        if (argv[i][0] != '-' && !has_model) {
+            options.model = argv[i];
+            has_model = true;
+        } else if (!read_flag(&i, argc, argv, &options)) {
+            return EXIT_USAGE;
         }
-        const char *ours = NULL;
-        for (size_t k = 0; k < sizeof flags / sizeof flags[0]; k++)
-            if (strcmp(flags[k].flag, argv[i]) == 0)
-                ours = flags[k].ours;
-        if (!ours || i + 1 == argc) {
-            fprintf(stderr, "picolm: %s '%s'\n", ours ? "no value for" : "unknown option", argv[i]);
-            return usage(stderr);
-        }
-        translated[n++] = (char *)(uintptr_t)ours;
-        translated[n++] = argv[++i];
     }
-    if (!options_parse(run, n, translated, &options, &help))
-        return EXIT_USAGE;
+    program_name = "picolm";
     return run_prompt(&options);
 }

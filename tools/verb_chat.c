@@ -94,12 +94,6 @@ static char *read_line(struct input *in)
     return in->line;
 }
 
-static bool on_text(void *user, const char *text, size_t bytes)
-{
-    (void)user;
-    return fwrite(text, 1, bytes, stdout) == bytes && fflush(stdout) == 0;
-}
-
 static const struct turn_format *find_format(const bl_tokenizer *tokenizer)
 {
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
@@ -108,61 +102,146 @@ static const struct turn_format *find_format(const bl_tokenizer *tokenizer)
     return NULL;
 }
 
-/* The text of a user's turn, freed by the caller. Gemma has no system turn: its text goes before the first user's. */
-static char *make_turn(const struct turn_format *f, const char *system, bool first, const char *text)
+/* What has been said, so that it can be read again when the context is full. */
+struct turn {
+    char *user, *model; /* model: NULL while it is being answered */
+};
+struct talk {
+    const struct turn_format *format;
+    const char *system;
+    struct turn *turns;
+    size_t n, first; /* first: the oldest that the sequence still holds */
+    char *said;      /* the model's answer so far */
+    size_t said_bytes;
+    FILE *saying;
+};
+
+static void forget(struct talk *t)
 {
-    bool joined = strcmp(f->system_before, f->user_before) == 0;
-    size_t bytes = strlen(text) + (system ? strlen(system) : 0) + 256;
-    char *turn = malloc(bytes);
-    if (!turn)
-        return NULL;
-    int n = snprintf(turn, bytes, "%s", first ? "" : f->again);
-    if (first && system)
-        n += snprintf(turn + n, bytes - (size_t)n, "%s%s%s", f->system_before, system, f->system_after);
-    snprintf(turn + n, bytes - (size_t)n, "%s%s%s", first && system && joined ? "" : f->user_before, text, f->user_after);
-    return turn;
+    for (size_t i = 0; i < t->n; i++) {
+        free(t->turns[i].user);
+        free(t->turns[i].model);
+    }
+    t->n = t->first = 0;
 }
 
-static int answer(const struct options *o, bl_model *model, bl_sequence *sequence, bl_generate_params *params, const struct turn_format *format,
-                  const char *text)
+static bool add_turn(struct talk *t, const char *text)
 {
-    char *turn = make_turn(format, o->system, bl_sequence_length(sequence) == 0, text);
-    if (!turn)
-        return EXIT_FAILED;
-    params->prompt = turn;
-    params->prompt_bytes = strlen(turn);
+    struct turn *grown = realloc(t->turns, (t->n + 1) * sizeof *grown);
+    if (!grown)
+        return false;
+    t->turns = grown;
+    t->turns[t->n] = (struct turn){strdup(text), NULL};
+    return t->turns[t->n++].user != NULL;
+}
+
+/* What the sequence has to read: the last turn alone, or everything from t->first on. Gemma has no system turn: its text goes before the
+ * first user's. Freed by the caller. */
+static char *prompt_of(const struct talk *t, bool all, size_t *bytes)
+{
+    const struct turn_format *f = t->format;
+    bool joined = strcmp(f->system_before, f->user_before) == 0;
+    char *text = NULL;
+    FILE *out = open_memstream(&text, bytes);
+    if (!out)
+        return NULL;
+    for (size_t i = all ? t->first : t->n - 1; i < t->n; i++) {
+        bool head = i == t->first, system = head && t->system;
+        fputs(head ? "" : f->again, out);
+        if (system)
+            fprintf(out, "%s%s%s", f->system_before, t->system, f->system_after);
+        fprintf(out, "%s%s%s%s", system && joined ? "" : f->user_before, t->turns[i].user, f->user_after, t->turns[i].model ? t->turns[i].model : "");
+    }
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static bool on_text(void *user, const char *text, size_t bytes)
+{
+    struct talk *t = user;
+    fwrite(text, 1, bytes, t->saying);
+    return fwrite(text, 1, bytes, stdout) == bytes && fflush(stdout) == 0;
+}
+
+/* One turn into the model. A context that it does not fit makes the oldest turns go, half of them at a time so that this is rare. */
+static bl_status take_turn(struct talk *t, bl_sequence *sequence, bl_generate_params *params, bl_generate_result *result)
+{
+    for (bool all = bl_sequence_length(sequence) == 0;; all = true) {
+        size_t bytes;
+        char *prompt = prompt_of(t, all, &bytes);
+        params->prompt = prompt;
+        params->prompt_bytes = prompt ? bytes : 0;
+        bl_status status = prompt ? bl_generate(sequence, params, result) : BL_ENOMEM;
+        free(prompt);
+        if (status != BL_ELIMIT || result->n_generated || t->first == t->n - 1)
+            return status;
+        size_t dropped = (t->n - t->first) / 2;
+        t->first += dropped;
+        fprintf(stderr, "%s: the context is full: the oldest %zu turn%s left out from here on\n", program_name, dropped, dropped == 1 ? " is" : "s are");
+        status = bl_sequence_truncate(sequence, 0);
+        if (status != BL_OK)
+            return status;
+    }
+}
+
+static int answer(const struct options *o, struct talk *t, bl_model *model, bl_sequence *sequence, bl_generate_params *params, const char *text)
+{
     bl_generate_result result;
+    memset(&result, 0, sizeof result);
+    size_t first = t->first;
+    t->saying = open_memstream(&t->said, &t->said_bytes);
+    if (!t->saying || !add_turn(t, text)) {
+        fprintf(stderr, "%s: no memory for the conversation\n", program_name);
+        return EXIT_FAILED;
+    }
     interrupt_on_signal(model);
-    bl_status status = bl_generate(sequence, params, &result);
+    bl_status status = take_turn(t, sequence, params, &result);
     interrupt_on_signal(NULL);
-    free(turn);
     printf("\n");
     fflush(stdout);
+    fclose(t->saying);
+    t->turns[t->n - 1].model = t->said;
     if (status == BL_OK && !o->quiet)
         warn_if_full(model, sequence, &result);
     if (status == BL_OK && !o->quiet)
         fprintf(stderr, "[%u + %u tokens, %.1f tok/s, %u in the context]\n", result.n_prompt, result.n_generated,
-                result.generate_ns ? result.n_generated * 1e9 / (double)result.generate_ns : 0.0, bl_sequence_length(sequence));
+                result.generate_ns ? result.n_steps * 1e9 / (double)result.generate_ns : 0.0, bl_sequence_length(sequence));
+    if (status == BL_ELIMIT) { /* one turn larger than the context: nothing was read, the talk goes on without it */
+        t->first = first;
+        t->n--;
+        free(t->turns[t->n].user);
+        free(t->turns[t->n].model);
+        (void)report_error();
+        return EXIT_OK;
+    }
     return status == BL_OK || status == BL_ECANCELLED ? EXIT_OK : report_error();
 }
 
 static int converse(const struct options *o, bl_model *model, bl_sequence *sequence, bl_generate_params *params, const struct turn_format *format)
 {
     struct input in;
+    struct talk talk = {.format = format, .system = o->system};
+    params->user = &talk;
     open_input(&in);
     int code = EXIT_OK;
     if (o->prompt)
-        code = answer(o, model, sequence, params, format, o->prompt);
+        code = answer(o, &talk, model, sequence, params, o->prompt);
     if (isatty(STDIN_FILENO))
         fprintf(stderr, "/reset starts again, /exit or Ctrl-D ends, Ctrl-C stops an answer.\n");
     for (char *line; code == EXIT_OK && (line = read_line(&in));) {
         if (strcmp(line, "/exit") == 0)
             break;
-        if (strcmp(line, "/reset") == 0)
+        if (strcmp(line, "/reset") == 0) {
+            forget(&talk);
             code = bl_sequence_truncate(sequence, 0) == BL_OK ? EXIT_OK : report_error();
-        else if (*line)
-            code = answer(o, model, sequence, params, format, line);
+        } else if (*line) {
+            code = answer(o, &talk, model, sequence, params, line);
+        }
     }
+    forget(&talk);
+    free(talk.turns);
     close_input(&in);
     return code;
 }

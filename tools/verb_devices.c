@@ -23,7 +23,7 @@ static int describe(const bl_device_info *info, const struct options *o, uint32_
     bl_device_params params;
     bl_device_default_params(&params);
     params.device = info->id;
-    params.n_threads = (uint32_t)o->threads;
+    params.n_threads = o->threads < 0 ? 0 : (uint32_t)o->threads;
     params.cpu_mask = cpu_mask;
     bl_device *device = NULL;
     uint64_t free_bytes = 0, total_bytes = 0;
@@ -66,10 +66,6 @@ int verb_devices(struct options *o)
     if (bl_devices(infos, 64, &n) != BL_OK)
         return report_error();
     uint32_t cpu_mask = 0, shown = 0;
-    if (o->threads > 1024) {
-        fprintf(stderr, "bitloom: --threads: got %llu, limit 1024\n", (unsigned long long)o->threads);
-        return EXIT_USAGE;
-    }
     if (o->cpu_mask && bl_cpu_mask_parse(o->cpu_mask, &cpu_mask) != BL_OK) {
         report_error();
         return EXIT_USAGE;

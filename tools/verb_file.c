@@ -39,10 +39,6 @@ int verb_graph(struct options *o)
         fprintf(stderr, "bitloom graph: give one of --json, --dot, --stats\n");
         return EXIT_USAGE;
     }
-    if (o->activations && strcmp(o->activations, "q8") != 0 && strcmp(o->activations, "f32") != 0) {
-        fprintf(stderr, "bitloom: --activations: got '%s', expected q8 or f32\n", o->activations);
-        return EXIT_USAGE;
-    }
     char *text = NULL;
     size_t bytes;
     if (o->graph && !(text = read_text(o->graph, &bytes)))

@@ -80,7 +80,7 @@ int run_prompt(struct options *o)
     if (!fill_generate_params(o, &params))
         return EXIT_USAGE;
     if (o->prompt && o->file) {
-        fprintf(stderr, "bitloom: give -p or -f, not both\n");
+        fprintf(stderr, "bitloom run: give -p or -f, not both\n");
         return EXIT_USAGE;
     }
     uint64_t start = now_ns();

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int encode(const struct options *o, const bl_tokenizer *tokenizer, const char *text, size_t bytes)
 {
@@ -28,7 +29,7 @@ static int encode(const struct options *o, const bl_tokenizer *tokenizer, const 
     return code;
 }
 
-static int decode(const struct options *o, const bl_tokenizer *tokenizer, const char *text)
+static int decode(const bl_tokenizer *tokenizer, const char *text)
 {
     bl_decoder decoder = {.n_pending = 0};
     const char *piece;
@@ -42,10 +43,14 @@ static int decode(const struct options *o, const bl_tokenizer *tokenizer, const 
         errno = 0;
         long id = strtol(s, &end, 10);
         if (end == s || errno || id < 0 || id > INT32_MAX) {
-            fprintf(stderr, "bitloom tokenize: offset %zu: got '%.20s', expected a token id\n", (size_t)(s - text), s);
+            char word[24];
+            snprintf(word, sizeof word, "%.*s", (int)(strcspn(s, ", \t\r\n") > 20 ? 20 : strcspn(s, ", \t\r\n")), s);
+            fprintf(stderr, "bitloom tokenize: offset %zu: ", (size_t)(s - text));
+            print_escaped(stderr, word);
+            fprintf(stderr, ": must be a token id, 0 to %u\n", bl_tokenizer_vocabulary(tokenizer) - 1);
             return EXIT_FAILED;
         }
-        if (bl_tokenizer_decode(tokenizer, &decoder, (int32_t)id, o->special ? BL_DETOKENIZE_SPECIAL : 0, &piece, &bytes) != BL_OK)
+        if (bl_tokenizer_decode(tokenizer, &decoder, (int32_t)id, BL_DETOKENIZE_SPECIAL, &piece, &bytes) != BL_OK)
             return report_error();
         fwrite(piece, 1, bytes, stdout);
         s = end;
@@ -69,7 +74,7 @@ int verb_tokenize(struct options *o)
     char *text = read_text(o->file ? o->file : "-", &bytes);
     int code = EXIT_FAILED;
     if (text)
-        code = o->decode ? decode(o, tokenizer, text) : encode(o, tokenizer, text, bytes);
+        code = o->decode ? decode(tokenizer, text) : encode(o, tokenizer, text, bytes);
     free(text);
     bl_tokenizer_destroy(tokenizer);
     return finish_stdout(code);

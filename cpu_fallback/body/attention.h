@@ -1,5 +1,6 @@
 /* body/attention.h: kv_store and attention over pages (definition: ref/attention.c). A tile is one head and up to 16 rows; rows of the same
- * sequence walk the pages together, so an f16 page is widened once for all of them. What a row computes does not depend on its company. */
+ * sequence walk the pages together, so an f16 page is widened once for all of them. What a row computes does not depend on its company.
+ * Splits of positions are merged in order, as devices that compute them side by side must. */
 #ifndef BL_CPU_BODY_ATTENTION_H
 #define BL_CPU_BODY_ATTENTION_H
 #include "cpu_fallback/body/math.h"
@@ -60,8 +61,10 @@ static INLINE vf load_kv(uint32_t format, const void *base, size_t at, uint32_t 
 
 struct attended_row {
     const float *q;
-    float *acc; /* d_v floats, then padding to a whole vector */
-    float m, l;
+    float *acc;   /* of the split under way: d_v floats, then padding to a whole vector */
+    float *total; /* of the splits before it, as large */
+    float m, l, total_m, total_l;
+    bool has_total;
     uint32_t begin, position;
 };
 
@@ -154,14 +157,36 @@ static inline uint32_t padded_columns(uint32_t d_v)
 
 struct attention_scratch {
     struct attended_row rows[TILE_ATTENTION_Y];
-    float floats[]; /* acc of each row; a widened page of keys; of values */
+    float floats[]; /* acc and total of each row; a widened page of keys; of values */
 };
 
 size_t LEVEL_NAME(attention_scratch)(const void *push)
 {
     const struct bl_params_attention *p = push;
     return sizeof(struct attention_scratch)
-           + sizeof(float) * ((size_t)TILE_ATTENTION_Y * padded_columns(p->d_v) + (size_t)BL_KV_PAGE * (p->d_k + p->d_v));
+           + sizeof(float) * ((size_t)TILE_ATTENTION_Y * 2 * padded_columns(p->d_v) + (size_t)BL_KV_PAGE * (p->d_k + p->d_v));
+}
+
+/* A split is complete: into the total, which the first one becomes. Leaves an empty split. */
+static INLINE void end_split(struct attended_row *row, uint32_t columns)
+{
+    if (row->has_total) {
+        const float m = max_f32(row->m, row->total_m), f = exp_f32(row->total_m - m), g = exp_f32(row->m - m);
+        row->total_l = row->total_l * f + row->l * g;
+        row->total_m = m;
+        for (uint32_t c = 0; c < columns; c += 8)
+            vf_store(row->total + c, vf_add(vf_mul(vf_load(row->total + c), vf_set1(f)), vf_mul(vf_load(row->acc + c), vf_set1(g))));
+    } else {
+        float *acc = row->acc;
+        row->acc = row->total;
+        row->total = acc;
+        row->total_m = row->m;
+        row->total_l = row->l;
+        row->has_total = true;
+    }
+    row->m = -bl_bits_f32(0x7f800000u);
+    row->l = 0;
+    memset(row->acc, 0, columns * sizeof(float));
 }
 
 /* Rows r0 .. r0 + n of one sequence, one head, over all pages that any of them sees. */
@@ -177,7 +202,8 @@ static INLINE void attend_rows(const struct bl_cpu_call *call, uint32_t format, 
         const uint32_t position = step[(uint32_t)BL_STEP_POS + r0 + i];
         *row = (struct attended_row){
             .q = (const float *)call->bindings[1] + ((size_t)(r0 + i) * p->n_head + head) * p->d_k,
-            .acc = s->floats + (size_t)i * stride,
+            .acc = s->floats + (size_t)i * 2 * stride,
+            .total = s->floats + ((size_t)i * 2 + 1) * stride,
             .m = -bl_bits_f32(0x7f800000u),
             .begin = p->window && position + 1 > p->window ? position + 1 - p->window : 0,
             .position = position,
@@ -186,7 +212,7 @@ static INLINE void attend_rows(const struct bl_cpu_call *call, uint32_t format, 
         begin = min_u32(begin, row->begin);
         end = position > end ? position : end;
     }
-    float *wide_k = s->floats + (size_t)TILE_ATTENTION_Y * stride, *wide_v = wide_k + (size_t)BL_KV_PAGE * p->d_k;
+    float *wide_k = s->floats + (size_t)TILE_ATTENTION_Y * 2 * stride, *wide_v = wide_k + (size_t)BL_KV_PAGE * p->d_k;
     const size_t element = format == BL_FMT_F16 ? sizeof(uint16_t) : sizeof(float);
     for (uint32_t page = begin / BL_KV_PAGE; page <= end / BL_KV_PAGE; page++) {
         const uint32_t start = page * BL_KV_PAGE;
@@ -208,25 +234,31 @@ static INLINE void attend_rows(const struct bl_cpu_call *call, uint32_t format, 
             part.j1 = min_u32(BL_KV_PAGE, row->position >= start ? row->position + 1 - start : 0);
             if (part.j0 >= part.j1)
                 continue;
+            if (start % BL_ATTENTION_SPLIT == 0 && start > row->begin)
+                end_split(row, stride);
             if (widen)
                 attend_page(BL_FMT_F32, p, &part, row);
             else
                 attend_page(format, p, &part, row);
         }
     }
+    for (uint32_t i = 0; i < n; i++)
+        if (s->rows[i].has_total)
+            end_split(&s->rows[i], stride);
 }
 
 static INLINE void store_row(const struct bl_params_attention *p, const struct attended_row *row, void *out, size_t at, bool to_q8)
 {
-    const vf scale = vf_set1(1.0f / row->l);
+    const float *acc = row->has_total ? row->total : row->acc;
+    const vf scale = vf_set1(1.0f / (row->has_total ? row->total_l : row->l));
     for (uint32_t c = 0; to_q8 && c < p->d_v; c += 32) {
         vf block[4];
         for (uint32_t i = 0; i < 4; i++)
-            block[i] = vf_mul(vf_load(row->acc + c + 8 * i), scale);
+            block[i] = vf_mul(vf_load(acc + c + 8 * i), scale);
         store_q8_block(block, (struct bl_q8_block *)out + (at + c) / 32);
     }
     for (uint32_t c = 0; !to_q8 && c < p->d_v; c += 8)
-        vf_store_part((float *)out + at + c, vf_mul(vf_load(row->acc + c), scale), min_u32(8, p->d_v - c));
+        vf_store_part((float *)out + at + c, vf_mul(vf_load(acc + c), scale), min_u32(8, p->d_v - c));
 }
 
 static INLINE void attention(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch, uint32_t format, bool to_q8)

@@ -45,7 +45,7 @@ static INLINE void dot_rows(int n, const float *w, size_t stride, const float *x
 static INLINE void store_outputs(const struct linear_tile *t, uint32_t row, uint32_t n0, uint32_t n, const float *acc)
 {
     for (uint32_t i = 0; i < n; i++) {
-        const size_t at = (size_t)row * t->n + n0 + i;
+        const size_t at = (size_t)row * t->stride + n0 + i;
         float y = acc[i];
         if (t->bias)
             y = y + t->bias[n0 + i];

@@ -81,7 +81,7 @@ static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uin
 
 static INLINE void store_group(const struct linear_tile *t, uint32_t row, uint32_t n0, vf y)
 {
-    const size_t at = (size_t)row * t->n + n0;
+    const size_t at = (size_t)row * t->stride + n0;
     if (n0 + 8 <= t->n1) {
         if (t->bias)
             y = vf_add(y, vf_load(t->bias + n0));

@@ -17,10 +17,11 @@ static INLINE void embed(const struct bl_cpu_call *call, uint32_t first, uint32_
         struct tile t = tile_at(call, index, TILE_EMBED_X, TILE_EMBED_Y, p->columns, rows_of(call, BL_ROWS_OF_STEP));
         for (uint32_t r = t.y0; r < t.y1 && t.x0 < t.x1; r++) {
             float *y = (float *)call->bindings[2] + (size_t)r * p->columns + t.x0;
-            const uint8_t *row = (const uint8_t *)call->bindings[1] + (size_t)ids[r] * row_bytes_of(format, p->columns);
-            if (ids[r] < p->n_ids)
+            const uint32_t id = ids[r] - p->first;
+            const uint8_t *row = (const uint8_t *)call->bindings[1] + (size_t)id * row_bytes_of(format, p->columns);
+            if (ids[r] < p->n_ids && id < p->count)
                 dequantize_row(format, row + row_bytes_of(format, t.x0), y, t.x1 - t.x0);
-            else
+            else if (ids[r] >= p->n_ids && p->first == 0)
                 memset(y, 0, (t.x1 - t.x0) * sizeof y[0]);
         }
     }

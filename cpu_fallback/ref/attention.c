@@ -1,4 +1,4 @@
-/* ref/attention.c: the KV cache in pages: kv_store and attention with an online softmax, one page at a time. */
+/* ref/attention.c: the KV cache in pages: kv_store and attention with an online softmax, one page at a time, in splits that are merged in order. */
 #include "cpu_fallback/ref/math.h"
 #include "cpu_fallback/ref/ref.h"
 
@@ -50,48 +50,75 @@ static float score(const struct bl_params_attention *p, const float *q, const vo
     return p->softcap > 0 ? p->softcap * tanh_f32(s / p->softcap) : s;
 }
 
-/* y[d_v] of one row and one head. */
-static void attend(const struct bl_cpu_call *call, uint32_t row, uint32_t head, uint32_t format, float *y)
+/* The running softmax of one row and one head: largest score, sum of weights, weighted sum of values. */
+struct softmax {
+    float m, l, *acc; /* [d_v] */
+};
+
+/* The positions of one page that lie in begin .. position. */
+static void attend_page(const struct bl_cpu_call *call, uint32_t row, uint32_t head, uint32_t format, uint32_t page, uint32_t begin,
+                        struct softmax *t)
 {
     const struct bl_params_attention *p = call->push;
     const uint32_t *step = step_of(call);
-    const uint32_t group = head / (p->n_head / p->n_head_kv);
-    const uint32_t position = step[(uint32_t)BL_STEP_POS + row];
-    const uint32_t begin = p->window && position + 1 > p->window ? position + 1 - p->window : 0;
+    const uint32_t group = head / (p->n_head / p->n_head_kv), position = step[(uint32_t)BL_STEP_POS + row];
     const float *q = (const float *)call->bindings[1] + ((size_t)row * p->n_head + head) * p->d_k;
-    float m = -bl_bits_f32(0x7f800000u), l = 0;
-    for (uint32_t c = 0; c < p->d_v; c++)
-        y[c] = 0;
-    for (uint32_t page = begin / BL_KV_PAGE; page <= position / BL_KV_PAGE; page++) {
-        const size_t place = ((size_t)page_of(step, row, page * BL_KV_PAGE) * p->n_head_kv + group) * BL_KV_PAGE;
-        const uint32_t j0 = page == begin / BL_KV_PAGE ? begin % BL_KV_PAGE : 0;
-        const uint32_t j1 = page == position / BL_KV_PAGE ? position % BL_KV_PAGE + 1 : BL_KV_PAGE;
-        float s[BL_KV_PAGE], new_m = m;
-        for (uint32_t j = j0; j < j1; j++) {
-            s[j] = score(p, q, call->bindings[2], (place + j) * p->d_k, format);
-            new_m = max_f32(s[j], new_m);
-        }
-        struct ref_sum sum = {{0}};
-        for (uint32_t j = j0; j < j1; j++) {
-            s[j] = exp_f32(s[j] - new_m);
-            ref_sum_add(&sum, j, s[j]);
-        }
-        float f = exp_f32(m - new_m);
-        l = l * f + ref_sum_total(&sum);
-        m = new_m;
-        for (uint32_t c = 0; c < p->d_v; c++) {
-            y[c] = y[c] * f;
-            for (uint32_t j = j0; j < j1; j++)
-                y[c] = y[c] + s[j] * load_kv(call->bindings[3], (place + j) * p->d_v + c, format);
-        }
+    const size_t place = ((size_t)page_of(step, row, page * BL_KV_PAGE) * p->n_head_kv + group) * BL_KV_PAGE;
+    const uint32_t j0 = page == begin / BL_KV_PAGE ? begin % BL_KV_PAGE : 0;
+    const uint32_t j1 = page == position / BL_KV_PAGE ? position % BL_KV_PAGE + 1 : BL_KV_PAGE;
+    float s[BL_KV_PAGE], m = t->m;
+    for (uint32_t j = j0; j < j1; j++) {
+        s[j] = score(p, q, call->bindings[2], (place + j) * p->d_k, format);
+        m = max_f32(s[j], m);
+    }
+    struct ref_sum sum = {{0}};
+    for (uint32_t j = j0; j < j1; j++) {
+        s[j] = exp_f32(s[j] - m);
+        ref_sum_add(&sum, j, s[j]);
+    }
+    float f = exp_f32(t->m - m);
+    t->l = t->l * f + ref_sum_total(&sum);
+    t->m = m;
+    for (uint32_t c = 0; c < p->d_v; c++) {
+        t->acc[c] = t->acc[c] * f;
+        for (uint32_t j = j0; j < j1; j++)
+            t->acc[c] = t->acc[c] + s[j] * load_kv(call->bindings[3], (place + j) * p->d_v + c, format);
+    }
+}
+
+static void merge(struct softmax *t, const struct softmax *split, uint32_t d_v)
+{
+    float m = max_f32(split->m, t->m), f = exp_f32(t->m - m), g = exp_f32(split->m - m);
+    t->l = t->l * f + split->l * g;
+    t->m = m;
+    for (uint32_t c = 0; c < d_v; c++)
+        t->acc[c] = t->acc[c] * f + split->acc[c] * g;
+}
+
+/* y[d_v] of one row and one head; `spare` as large. */
+static void attend(const struct bl_cpu_call *call, uint32_t row, uint32_t head, uint32_t format, float *y, float *spare)
+{
+    const struct bl_params_attention *p = call->push;
+    const uint32_t position = step_of(call)[(uint32_t)BL_STEP_POS + row], split_pages = BL_ATTENTION_SPLIT / BL_KV_PAGE;
+    const uint32_t begin = p->window && position + 1 > p->window ? position + 1 - p->window : 0;
+    struct softmax total = {.acc = y};
+    for (uint32_t page = begin / BL_KV_PAGE, first = page; page <= position / BL_KV_PAGE; first = page) {
+        struct softmax split = {-bl_bits_f32(0x7f800000u), 0, first == begin / BL_KV_PAGE ? y : spare};
+        memset(split.acc, 0, p->d_v * sizeof split.acc[0]);
+        for (; page <= position / BL_KV_PAGE && page / split_pages == first / split_pages; page++)
+            attend_page(call, row, head, format, page, begin, &split);
+        if (split.acc == y)
+            total = split;
+        else
+            merge(&total, &split, p->d_v);
     }
     for (uint32_t c = 0; c < p->d_v; c++)
-        y[c] = y[c] * (1.0f / l);
+        y[c] = y[c] * (1.0f / total.l);
 }
 
 size_t bl_attention_scratch_c(const void *push)
 {
-    return ((const struct bl_params_attention *)push)->d_v * sizeof(float);
+    return ((const struct bl_params_attention *)push)->d_v * 2 * sizeof(float);
 }
 
 static void attention(const struct bl_cpu_call *call, uint32_t first, uint32_t last, float *scratch, uint32_t format, bool to_q8)
@@ -102,7 +129,7 @@ static void attention(const struct bl_cpu_call *call, uint32_t first, uint32_t l
         for (uint32_t r = t.y0; r < t.y1; r++) {
             for (uint32_t h = t.x0; h < t.x1; h++) {
                 size_t at = ((size_t)r * p->n_head + h) * p->d_v;
-                attend(call, r, h, format, scratch);
+                attend(call, r, h, format, scratch, scratch + p->d_v);
                 if (!to_q8)
                     memcpy((float *)call->bindings[4] + at, scratch, p->d_v * sizeof scratch[0]);
                 for (uint32_t c = 0; to_q8 && c < p->d_v; c += 32)

@@ -3,7 +3,7 @@
 
 static void store(const struct linear_tile *t, uint32_t row, uint32_t output, float acc)
 {
-    size_t at = (size_t)row * t->n + output;
+    size_t at = (size_t)row * t->stride + output;
     float y = acc;
     if (t->bias)
         y = y + t->bias[output];

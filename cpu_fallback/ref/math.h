@@ -1,4 +1,4 @@
-/* ref/math.h: exp, tanh and erf in f32 by polynomials: the definition for every device. Only adds, multiplies, divides, compares and bit
+/* ref/math.h: exp, tanh, erf, sin and cos in f32 by polynomials: the definition for every device. Only adds, multiplies, divides, compares and bit
  * moves, in one order, so a SIMD lane that does the same steps (body/math.h) gets the same bits. Errors below 2 ulp; infinities and NaN go
  * where they belong. Knows no kernel. */
 #ifndef BL_CPU_REF_MATH_H
@@ -82,5 +82,26 @@ static inline float erf_f32(float x)
     q = q * a + -3.03213001e-4f;
     float large = 1.0f - exp_f32(-q);
     return a < 1.0f ? small : bl_bits_f32(bl_f32_bits(large) | sign);
+}
+
+/* Taylor to the ninth and eighth power, for |x| <= pi / 4. */
+static inline float sin_f32(float x)
+{
+    float u = x * x;
+    float p = 1.0f / 362880.0f;
+    p = p * u + -1.0f / 5040.0f;
+    p = p * u + 1.0f / 120.0f;
+    p = p * u + -1.0f / 6.0f;
+    return (p * u) * x + x;
+}
+
+static inline float cos_f32(float x)
+{
+    float u = x * x;
+    float p = 1.0f / 40320.0f;
+    p = p * u + -1.0f / 720.0f;
+    p = p * u + 1.0f / 24.0f;
+    p = p * u + -0.5f;
+    return p * u + 1.0f;
 }
 #endif

@@ -1,46 +1,29 @@
-/* ref/rope.c: the table of angles and the rotation. The table is the only kernel in double precision: its angles grow with the position. */
+/* ref/rope.c: the table of angles and the rotation. */
+#include "cpu_fallback/ref/math.h"
 #include "cpu_fallback/ref/ref.h"
 
-#include <math.h>
-
-static double clamp(double x, double low, double high)
+static void angle(uint64_t turns, uint32_t position, float *cosine, float *sine)
 {
-    return x < low ? low : x > high ? high : x;
-}
-
-/* The pair whose wave turns `turns` times in the original context (YaRN's "correction dimension"). */
-static double pair_of_turns(const struct bl_params_rope_table *p, double turns)
-{
-    const double two_pi = 6.283185307179586;
-    return (double)p->n_rot * log((double)p->n_ctx_orig / (turns * two_pi)) / (2.0 * log((double)p->base));
-}
-
-static double angle(const struct bl_params_rope_table *p, uint32_t pair, uint32_t position, double factor)
-{
-    double theta = (double)position * pow((double)p->base, -2.0 * (double)pair / (double)p->n_rot) / factor;
-    double interpolated = (double)p->freq_scale * theta;
-    if (p->ext_factor == 0)
-        return interpolated;
-    double low = fmax(0, floor(pair_of_turns(p, (double)p->beta_fast)));
-    double high = fmin((double)p->n_rot - 1, ceil(pair_of_turns(p, (double)p->beta_slow)));
-    double ramp = 1 - clamp(((double)pair - low) / fmax(0.001, high - low), 0, 1);
-    double mix = ramp * (double)p->ext_factor;
-    return interpolated * (1 - mix) + theta * mix;
+    uint32_t phase = (uint32_t)(turns * position >> 32), quarter = (phase + (1u << 29)) >> 30;
+    float a = (float)(int32_t)(phase - (quarter << 30)) * BL_ROPE_PHASE, s = sin_f32(a), c = cos_f32(a);
+    *cosine = quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
+    *sine = quarter == 0 ? s : quarter == 1 ? c : quarter == 2 ? -s : -c;
 }
 
 void bl_rope_table_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
 {
     (void)scratch;
     const struct bl_params_rope_table *p = call->push;
-    const float *factors = p->has_factors ? call->bindings[1] : NULL;
+    const uint32_t *turns = call->bindings[1];
     for (uint32_t index = first; index < last; index++) {
         struct tile t = tile_at(call, index, TILE_ROPE_TABLE_X, TILE_ROPE_TABLE_Y, p->n_rot / 2, rows_of(call, BL_ROWS_OF_STEP));
         for (uint32_t r = t.y0; r < t.y1; r++) {
             float *y = (float *)call->bindings[2] + (size_t)r * p->n_rot;
             for (uint32_t j = t.x0; j < t.x1; j++) {
-                double a = angle(p, j, step_of(call)[(uint32_t)BL_STEP_POS + r], factors ? (double)factors[j] : 1.0);
-                y[2 * j] = (float)(cos(a) * (double)p->attn_factor);
-                y[2 * j + 1] = (float)(sin(a) * (double)p->attn_factor);
+                float cosine, sine;
+                angle((uint64_t)turns[2 * j + 1] << 32 | turns[2 * j], step_of(call)[(uint32_t)BL_STEP_POS + r], &cosine, &sine);
+                y[2 * j] = cosine * p->attn_factor;
+                y[2 * j + 1] = sine * p->attn_factor;
             }
         }
     }

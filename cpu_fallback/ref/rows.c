@@ -10,12 +10,11 @@ static void embed(const struct bl_cpu_call *call, uint32_t first, uint32_t last,
         struct tile t = tile_at(call, index, TILE_EMBED_X, TILE_EMBED_Y, p->columns, rows_of(call, BL_ROWS_OF_STEP));
         for (uint32_t r = t.y0; r < t.y1 && t.x0 < t.x1; r++) {
             float *y = (float *)call->bindings[2] + (size_t)r * p->columns;
-            if (ids[r] >= p->n_ids) {
-                for (uint32_t c = t.x0; c < t.x1; c++)
-                    y[c] = 0;
+            for (uint32_t c = t.x0; ids[r] >= p->n_ids && p->first == 0 && c < t.x1; c++)
+                y[c] = 0;
+            if (ids[r] >= p->n_ids || ids[r] - p->first >= p->count) /* below first: wraps to far above count */
                 continue;
-            }
-            const uint8_t *row = (const uint8_t *)call->bindings[1] + (size_t)ids[r] * row_bytes_of(format, p->columns);
+            const uint8_t *row = (const uint8_t *)call->bindings[1] + (size_t)(ids[r] - p->first) * row_bytes_of(format, p->columns);
             bl_cpu_dequantize_row(format, row + row_bytes_of(format, t.x0), y + t.x0, t.x1 - t.x0);
         }
     }

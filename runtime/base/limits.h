@@ -21,6 +21,7 @@
 #define BL_LIMIT_GRAPH_LINES 4096u
 #define BL_LIMIT_GRAPH_DEPTH 64u         /* nested parentheses in an expression, nested blocks */
 #define BL_LIMIT_GRAPH_NODES 8192u
+#define BL_LIMIT_GRAPH_CONSTANTS (1u << 20) /* words, for kernels */
 #define BL_LIMIT_GRAPH_STEPS 1000000u    /* words evaluated while a text is run */
 #define BL_LIMIT_GRAPH_COLUMNS (1u << 22) /* columns of one value */
 

@@ -43,6 +43,22 @@ bl_status bl_graph_add_value(struct bl_graph *g, uint32_t rows, uint32_t columns
     return BL_OK;
 }
 
+bl_status bl_graph_add_constant(struct bl_graph *g, const uint32_t *words, uint32_t n, uint32_t *first)
+{
+    uint32_t padded = (n + BL_CONSTANT_ALIGN - 1) / BL_CONSTANT_ALIGN * BL_CONSTANT_ALIGN;
+    void *constants = g->constants;
+    if (g->n_constants + padded > BL_LIMIT_GRAPH_CONSTANTS)
+        BL_FAIL(BL_ELIMIT, "%s: more than %u words of constants", g->text_name, BL_LIMIT_GRAPH_CONSTANTS);
+    while (g->n_constants + padded > g->cap_constants)
+        BL_TRY(grow(g, &constants, g->cap_constants, &g->cap_constants, sizeof *g->constants));
+    g->constants = constants;
+    *first = g->n_constants;
+    memset(g->constants + g->n_constants, 0, padded * sizeof *words);
+    memcpy(g->constants + g->n_constants, words, n * sizeof *words);
+    g->n_constants += padded;
+    return BL_OK;
+}
+
 bl_status bl_graph_add_node(struct bl_graph *g, const struct bl_node *node, uint32_t rows, uint32_t columns, uint32_t *value)
 {
     struct bl_node copy = *node; /* the caller's may lie in the array that grows */

@@ -94,38 +94,6 @@ static uint32_t round_up(uint32_t a, uint32_t b)
     return (a + b - 1) / b * b;
 }
 
-static bl_status draft_linear(const struct emitter *e, const struct bl_launch *launch, struct draft *d)
-{
-    const struct bl_node *first = &e->g->nodes[launch->nodes[0]];
-    uint32_t m = rows_of(e, first->in[0]), columns = 0;
-    enum bl_format format = first->weight.format;
-    bind_value(e, d, first->in[0], BL_READ);
-    d->push.linear = (struct bl_params_linear){.k = first->weight.columns, .n_segments = launch->n_nodes, .rows = e->g->values[first->in[0]].rows};
-    d->push_bytes = sizeof d->push.linear;
-    for (uint32_t i = 0; i < launch->n_nodes; i++) {
-        const struct bl_node *n = &e->g->nodes[launch->nodes[i]];
-        uint32_t flags = (n->bias.tensor != BL_NO_ID ? BL_LINEAR_BIAS : 0u) | (n->in[1] != BL_NO_ID ? BL_LINEAR_RESIDUAL : 0u);
-        d->push.linear.segment[i].n = n->weight.rows;
-        d->push.linear.segment[i].format = n->weight.format;
-        d->push.linear.segment[i].flags = flags;
-        BL_TRY(bind_weight(e, d, &n->weight, false));
-        BL_TRY(bind_weight(e, d, &n->bias, true));
-        if (n->in[1] != BL_NO_ID)
-            bind_value(e, d, n->in[1], BL_READ);
-        else
-            bind_none(d);
-        bind_value(e, d, n->out, BL_WRITE);
-        columns += round_up(n->weight.rows, BL_LINEAR_ALIGN);
-        if (n->weight.format != format)
-            format = BL_FMT_MIX;
-    }
-    uint16_t row_class = m == 1 ? BL_ROWS_1 : m <= BL_ROWS_8 ? BL_ROWS_8 : BL_ROWS_512;
-    d->key = (struct bl_kernel_key){m <= BL_ROWS_8 ? BL_OP_MATVEC : BL_OP_MATMUL, (uint8_t)format, format_of(e, first->in[0]), row_class, 0};
-    d->size[0] = columns;
-    d->size[1] = m;
-    return BL_OK;
-}
-
 static bl_status draft_node(const struct emitter *e, const struct bl_node *n, struct draft *d)
 {
     const struct bl_graph *g = e->g;
@@ -136,14 +104,6 @@ static bl_status draft_node(const struct emitter *e, const struct bl_node *n, st
     for (uint32_t i = 0; i < n->n_in; i++)
         bind_value(e, d, n->in[i], BL_READ);
     switch (n->op) {
-    case BL_NODE_EMBED:
-        d->key.op = BL_OP_EMBED;
-        d->key.weight = (uint8_t)n->weight.format;
-        BL_TRY(bind_weight(e, d, &n->weight, false));
-        d->push.embed = n->params.embed;
-        d->push_bytes = sizeof d->push.embed;
-        d->size[0] = n->params.embed.columns;
-        break;
     case BL_NODE_QUANTIZE:
         d->key.op = BL_OP_QUANTIZE;
         d->push.quantize = (struct bl_params_quantize){g->values[n->out].columns, g->values[n->out].rows};
@@ -161,7 +121,7 @@ static bl_status draft_node(const struct emitter *e, const struct bl_node *n, st
         break;
     case BL_NODE_ROPE_TABLE:
         d->key.op = BL_OP_ROPE_TABLE;
-        BL_TRY(bind_weight(e, d, &n->weight, true));
+        bind(d, e->t->constants, (uint64_t)n->constant * 4, (uint64_t)n->params.rope_table.n_rot * 4, BL_READ);
         d->push.rope_table = n->params.rope_table;
         d->push_bytes = sizeof d->push.rope_table;
         d->size[0] = n->params.rope_table.n_rot / 2;
@@ -217,7 +177,8 @@ static bl_status draft_node(const struct emitter *e, const struct bl_node *n, st
         d->push_bytes = sizeof d->push.select;
         d->size[0] = g->values[n->out].columns;
         break;
-    case BL_NODE_LINEAR: /* has a draft of its own */
+    case BL_NODE_EMBED: /* these have emitters of their own */
+    case BL_NODE_LINEAR:
     case BL_NODE_OP_COUNT:
         BL_FAIL(BL_EINTERNAL, "%s:%u: no emission for op %d", g->text_name, n->line, (int)n->op);
     }
@@ -241,37 +202,158 @@ static void label_launch(const struct emitter *e, const struct bl_launch *launch
         snprintf(out + n, out_bytes - n, " [%u]", first->block);
 }
 
-static bl_status emit_launch(struct emitter *e, uint32_t index)
+static void begin_draft(const struct emitter *e, struct draft *d)
+{
+    memset(d, 0, sizeof *d);
+    d->size[2] = 1;
+    bind(d, e->t->step, 0, e->t->step_bytes, BL_READ);
+}
+
+/* Records one dispatch of a launch. Those of one launch are in one lane, so in order; others wait for the last. */
+static bl_status record(struct emitter *e, uint32_t index, const struct draft *d)
 {
     const struct bl_launch *launch = &e->s->launches[index];
-    const struct bl_node *first = &e->g->nodes[launch->nodes[0]];
-    struct draft d;
-    memset(&d, 0, sizeof d);
-    d.size[2] = 1;
-    bind(&d, e->t->step, 0, e->t->step_bytes, BL_READ);
-    if (first->op == BL_NODE_LINEAR)
-        BL_TRY(draft_linear(e, launch, &d));
-    else
-        BL_TRY(draft_node(e, first, &d));
+    uint32_t line = e->g->nodes[launch->nodes[0]].line;
     bl_kernel *kernel;
-    bl_status status = bl_kernel_get(e->t->device, d.key, &kernel);
+    bl_status status = bl_kernel_get(e->t->device, d->key, &kernel);
     if (status == BL_EUNSUPPORTED) {
         char name[64];
-        bl_kernel_key_name(d.key, name, sizeof name);
-        BL_FAIL(BL_EUNSUPPORTED, "%s:%u: device %s has no kernel %s", e->g->text_name, first->line, bl_device_caps(e->t->device)->backend, name);
+        bl_kernel_key_name(d->key, name, sizeof name);
+        BL_FAIL(BL_EUNSUPPORTED, "%s:%u: device %s has no kernel %s", e->g->text_name, line, bl_device_caps(e->t->device)->backend, name);
     }
     BL_TRY(status);
     uint32_t waits[BL_SCHEDULE_LANES * 4];
     if (launch->n_waits > sizeof waits / sizeof waits[0])
-        BL_FAIL(BL_EINTERNAL, "%s:%u: %u waits", e->g->text_name, first->line, launch->n_waits);
+        BL_FAIL(BL_EINTERNAL, "%s:%u: %u waits", e->g->text_name, line, launch->n_waits);
     for (uint32_t i = 0; i < launch->n_waits; i++)
         waits[i] = e->node_of_launch[e->s->waits[launch->first_wait + i]];
     char label[96];
     label_launch(e, launch, label, sizeof label);
-    bl_dispatch dispatch = {kernel, {d.size[0], d.size[1], d.size[2]}, d.bindings, d.n_bindings, &d.push, d.push_bytes};
+    bl_dispatch dispatch = {kernel, {d->size[0], d->size[1], d->size[2]}, d->bindings, d->n_bindings, &d->push, d->push_bytes};
     bl_order order = {launch->lane, waits, launch->n_waits, label};
-    BL_TRY(bl_list_dispatch(e->list, &dispatch, &order, &e->node_of_launch[index]));
+    return bl_list_dispatch(e->list, &dispatch, &order, &e->node_of_launch[index]);
+}
+
+/* How many rows of a matrix one binding holds; matrices beyond it are worked on in pieces. */
+static bl_status rows_per_binding(const struct emitter *e, const struct bl_node *n, uint32_t *rows)
+{
+    const struct bl_format_info *format = &bl_formats[n->weight.format];
+    uint64_t limit = bl_device_caps(e->t->device)->max_binding_bytes;
+    uint64_t row_bytes = (uint64_t)n->weight.columns / format->block_elements * format->block_bytes, fit = limit / row_bytes;
+    *rows = n->weight.rows;
+    if (limit == 0 || fit >= n->weight.rows)
+        return BL_OK;
+    *rows = (uint32_t)fit / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN;
+    if (*rows == 0)
+        BL_FAIL(BL_ELIMIT, "%s:%u: %u rows of %llu bytes do not fit the device's largest binding, %llu bytes", e->g->text_name, n->line, BL_LINEAR_ALIGN,
+                (unsigned long long)row_bytes, (unsigned long long)limit);
     return BL_OK;
+}
+
+static bl_status emit_embed(struct emitter *e, uint32_t index)
+{
+    const struct bl_node *n = &e->g->nodes[e->s->launches[index].nodes[0]];
+    uint32_t step;
+    BL_TRY(rows_per_binding(e, n, &step));
+    for (uint32_t first = 0, count; first < n->weight.rows; first += count) {
+        count = n->weight.rows - first < step ? n->weight.rows - first : step;
+        struct bl_weight piece = n->weight;
+        piece.first_row += first;
+        piece.rows = count;
+        struct draft d;
+        begin_draft(e, &d);
+        d.key = (struct bl_kernel_key){BL_OP_EMBED, (uint8_t)n->weight.format, BL_FMT_F32, BL_ROWS_ANY, 0};
+        BL_TRY(bind_weight(e, &d, &piece, false));
+        bind_value(e, &d, n->out, BL_WRITE);
+        d.push.embed = n->params.embed;
+        d.push.embed.first = first;
+        d.push.embed.count = count;
+        d.push_bytes = sizeof d.push.embed;
+        d.size[0] = n->params.embed.columns;
+        d.size[1] = rows_of(e, n->out);
+        BL_TRY(record(e, index, &d));
+    }
+    return BL_OK;
+}
+
+static void begin_linear(const struct emitter *e, const struct bl_node *first, struct draft *d)
+{
+    uint32_t m = rows_of(e, first->in[0]);
+    uint16_t row_class = m == 1 ? BL_ROWS_1 : m <= BL_ROWS_8 ? BL_ROWS_8 : BL_ROWS_512;
+    begin_draft(e, d);
+    bind_value(e, d, first->in[0], BL_READ);
+    d->key = (struct bl_kernel_key){m <= BL_ROWS_8 ? BL_OP_MATVEC : BL_OP_MATMUL, BL_FMT_NONE, format_of(e, first->in[0]), row_class, 0};
+    d->push.linear = (struct bl_params_linear){.k = first->weight.columns, .rows = e->g->values[first->in[0]].rows};
+    d->push_bytes = sizeof d->push.linear;
+    d->size[1] = m;
+}
+
+/* The same value from its column `first` on; rows stay as far apart. */
+static void bind_columns(const struct emitter *e, struct draft *d, uint32_t value, uint32_t first, bl_access access)
+{
+    bind_value(e, d, value, access);
+    d->bindings[d->n_bindings - 1].offset += (uint64_t)first * 4;
+    d->bindings[d->n_bindings - 1].bytes -= (uint64_t)first * 4;
+}
+
+/* Outputs first .. first + count of one linear. */
+static bl_status add_segment(const struct emitter *e, struct draft *d, const struct bl_node *n, uint32_t first, uint32_t count)
+{
+    struct bl_weight piece = n->weight, bias = n->bias;
+    piece.first_row += first;
+    piece.rows = count;
+    bias.first_row += first;
+    bias.columns = count;
+    uint32_t flags = (n->bias.tensor != BL_NO_ID ? BL_LINEAR_BIAS : 0u) | (n->in[1] != BL_NO_ID ? BL_LINEAR_RESIDUAL : 0u);
+    d->push.linear.segment[d->push.linear.n_segments].n = count;
+    d->push.linear.segment[d->push.linear.n_segments].format = n->weight.format;
+    d->push.linear.segment[d->push.linear.n_segments].flags = flags;
+    d->push.linear.segment[d->push.linear.n_segments++].stride = n->weight.rows;
+    BL_TRY(bind_weight(e, d, &piece, false));
+    BL_TRY(bind_weight(e, d, &bias, true));
+    if (n->in[1] != BL_NO_ID)
+        bind_columns(e, d, n->in[1], first, BL_READ);
+    else
+        bind_none(d);
+    bind_columns(e, d, n->out, first, BL_WRITE);
+    d->size[0] += round_up(count, BL_LINEAR_ALIGN);
+    bool same = d->key.weight == BL_FMT_NONE || d->key.weight == n->weight.format;
+    d->key.weight = (uint8_t)(same ? n->weight.format : BL_FMT_MIX);
+    return BL_OK;
+}
+
+static bl_status emit_linear(struct emitter *e, uint32_t index)
+{
+    const struct bl_launch *launch = &e->s->launches[index];
+    struct draft d;
+    begin_linear(e, &e->g->nodes[launch->nodes[0]], &d);
+    for (uint32_t i = 0; i < launch->n_nodes; i++) {
+        const struct bl_node *n = &e->g->nodes[launch->nodes[i]];
+        uint32_t step;
+        BL_TRY(rows_per_binding(e, n, &step));
+        for (uint32_t first = 0, count; first < n->weight.rows; first += count) {
+            count = n->weight.rows - first < step ? n->weight.rows - first : step;
+            if (d.push.linear.n_segments == BL_LINEAR_SEGMENTS) {
+                BL_TRY(record(e, index, &d));
+                begin_linear(e, n, &d);
+            }
+            BL_TRY(add_segment(e, &d, n, first, count));
+        }
+    }
+    return record(e, index, &d);
+}
+
+static bl_status emit_launch(struct emitter *e, uint32_t index)
+{
+    const struct bl_node *first = &e->g->nodes[e->s->launches[index].nodes[0]];
+    if (first->op == BL_NODE_LINEAR)
+        return emit_linear(e, index);
+    if (first->op == BL_NODE_EMBED)
+        return emit_embed(e, index);
+    struct draft d;
+    begin_draft(e, &d);
+    BL_TRY(draft_node(e, first, &d));
+    return record(e, index, &d);
 }
 
 bl_status bl_emit_list(const struct bl_graph *graph, const struct bl_schedule *schedule, const struct bl_plan *plan,

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "graph/eval.h"
+#include "graph/rope_turns.h"
 
 #include <float.h>
 #include <math.h>
@@ -314,26 +315,22 @@ static bl_status call_norm(const struct bound *b, struct bl_val *out)
     return add_node(b, &node, x->rows, x->columns, out);
 }
 
-static bool same_weight(const struct bl_weight *a, const struct bl_weight *b)
-{
-    return a->tensor == b->tensor && (a->tensor == BL_NO_ID || (a->first_row == b->first_row && a->rows == b->rows));
-}
-
 /* All ropes with the same frequencies share one table per step. */
-static bl_status rope_table(const struct bound *b, const struct bl_params_rope_table *params, const struct bl_weight *factors, uint32_t *value)
+static bl_status rope_table(const struct bound *b, const struct bl_params_rope_table *params, const uint32_t *turns, uint32_t *value)
 {
     struct bl_graph *g = b->e->graph;
     for (uint32_t i = 0; i < g->n_nodes; i++) {
         const struct bl_node *n = &g->nodes[i];
-        if (n->op == BL_NODE_ROPE_TABLE && memcmp(&n->params.rope_table, params, sizeof *params) == 0 && same_weight(&n->weight, factors)) {
+        if (n->op == BL_NODE_ROPE_TABLE && memcmp(&n->params.rope_table, params, sizeof *params) == 0 &&
+            memcmp(g->constants + n->constant, turns, params->n_rot * sizeof *turns) == 0) {
             *value = n->out;
             return BL_OK;
         }
     }
     struct bl_node node = new_node(b, BL_NODE_ROPE_TABLE, 0);
     node.block = BL_NO_ID;
-    node.weight = *factors;
     node.params.rope_table = *params;
+    BL_TRY(bl_graph_add_constant(g, turns, params->n_rot, &node.constant));
     return bl_graph_add_node(g, &node, BL_ROWS_OF_STEP, params->n_rot, value);
 }
 
@@ -341,6 +338,23 @@ static bl_status need_pos(const struct bound *b, uint32_t slot)
 {
     if (b->slot[slot]->kind != BL_VAL_INPUT || b->slot[slot]->id != BL_INPUT_POS)
         BL_EVAL_FAIL(b->e, BL_EFORMAT, "%s(): the second argument is pos", b->function);
+    return BL_OK;
+}
+
+/* The turns of every pair; `factors` is a vector of the file, or absent. */
+static bl_status rope_turns(const struct bound *b, const struct bl_rope_scaling *scaling, const struct bl_weight *factors, uint32_t *words)
+{
+    const struct bl_graph_source *source = b->e->source;
+    for (uint32_t j = 0; j < scaling->n_rot / 2; j++) {
+        uint64_t turns;
+        float factor = 1;
+        if (factors->tensor != BL_NO_ID)
+            BL_TRY(source->numbers(source->user, factors->tensor, factors->first_row + j, 1, &factor));
+        if (!bl_rope_turns(scaling, j, (double)factor, &turns))
+            BL_EVAL_FAIL(b->e, BL_EFORMAT, "rope(): pair %u has no finite frequency (base %g, factor %g)", j, scaling->base, (double)factor);
+        words[2 * j] = (uint32_t)turns;
+        words[2 * j + 1] = (uint32_t)(turns >> 32);
+    }
     return BL_OK;
 }
 
@@ -367,9 +381,8 @@ static bl_status call_rope(const struct bound *b, struct bl_val *out)
         BL_EVAL_FAIL(b->e, BL_EFORMAT, "rope(): n_rot = %.0f, d_head = %.0f do not fit %u columns", n_rot, d_head, x->columns);
     if (x->rows != BL_ROWS_OF_STEP)
         BL_EVAL_FAIL(b->e, BL_EFORMAT, "rope(): not on selected rows");
-    struct bl_params_rope_table params;
-    memset(&params, 0, sizeof params);
-    params = (struct bl_params_rope_table){(uint32_t)n_rot, 0, (float)base, (float)freq_scale, (float)ext, (float)attn, (float)fast, (float)slow, (uint32_t)ctx};
+    struct bl_params_rope_table params = {(uint32_t)n_rot, (float)attn};
+    struct bl_rope_scaling scaling = {(uint32_t)n_rot, base, freq_scale, ext, fast, slow, ctx};
     struct bl_weight factors = {.tensor = BL_NO_ID};
     if (b->slot[7]) {
         const struct bl_val *module;
@@ -377,12 +390,15 @@ static bl_status call_rope(const struct bound *b, struct bl_val *out)
         if (module->weight.rows != 1 || module->weight.columns != (uint32_t)n_rot / 2)
             BL_EVAL_FAIL(b->e, BL_EFORMAT, "rope(): tensor '%s' is no vector of %u", tensor_name(b->e, &module->weight), (uint32_t)n_rot / 2);
         factors = module->weight;
-        params.has_factors = 1;
     }
+    uint32_t *turns = bl_arena_alloc(&b->e->graph->arena, params.n_rot, sizeof *turns);
+    if (!turns)
+        BL_EVAL_FAIL(b->e, BL_ELIMIT, "rope(): no memory for %u frequencies", params.n_rot / 2);
+    BL_TRY(rope_turns(b, &scaling, &factors, turns));
     struct bl_node node = new_node(b, BL_NODE_ROPE, 2);
     node.in[0] = b->slot[0]->id;
     uint32_t columns = x->columns;
-    BL_TRY(rope_table(b, &params, &factors, &node.in[1]));
+    BL_TRY(rope_table(b, &params, turns, &node.in[1]));
     node.params.rope = (struct bl_params_rope){columns / (uint32_t)d_head, (uint32_t)d_head, (uint32_t)n_rot, neox ? BL_ROPE_NEOX : BL_ROPE_NORM};
     return add_node(b, &node, BL_ROWS_OF_STEP, columns, out);
 }

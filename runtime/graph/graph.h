@@ -42,6 +42,8 @@ struct bl_graph_source {
     bool (*tensor)(void *user, const char *name, struct bl_graph_tensor *out);
     uint32_t n_tensors;
     const char *(*tensor_name)(void *user, uint32_t id);
+    /* Numbers first .. first + n of a small f32, f16 or bf16 tensor; another type is an error. */
+    bl_status (*numbers)(void *user, uint32_t id, uint64_t first, uint32_t n, float *out);
 };
 
 /* ---- the graph ---- */
@@ -80,6 +82,7 @@ struct bl_node {
     uint32_t in[BL_NODE_MAX_IN]; /* values. linear: x, residual or BL_NO_ID. rope: x, table. attention: q. glu: gate, up */
     uint32_t out;                /* value; BL_NO_ID for kv_store */
     struct bl_weight weight, bias;
+    uint32_t constant;           /* rope_table: first word of its turns in the graph's constants */
     uint32_t layer;              /* kv_store, attention: which KV layer; else BL_NO_ID */
     uint32_t kv_part;            /* kv_store: 0 = keys, 1 = values */
     union {                      /* rows fields are filled when recorded */
@@ -121,6 +124,8 @@ struct bl_graph {
     uint32_t n_kv_layers, cap_kv_layers;
     struct bl_graph_param *params;
     uint32_t n_params, cap_params;
+    uint32_t *constants;         /* words worked out by the text, for kernels */
+    uint32_t n_constants, cap_constants;
     uint32_t logits;             /* value */
     uint8_t *tensor_used;        /* [source.n_tensors] */
 };
@@ -140,6 +145,9 @@ bl_status bl_graph_fuse(struct bl_graph *graph) BL_MUST_USE;
 
 /* build.c: node constructors with shape inference; messages go through BL_FAIL with the line. Used by eval.c only. */
 bl_status bl_graph_add_value(struct bl_graph *g, uint32_t rows, uint32_t columns, enum bl_format format, uint32_t *out) BL_MUST_USE;
+/* Appends a constant of n words; *first is where it begins, a multiple of BL_CONSTANT_ALIGN words. */
+#define BL_CONSTANT_ALIGN 64u
+bl_status bl_graph_add_constant(struct bl_graph *g, const uint32_t *words, uint32_t n, uint32_t *first) BL_MUST_USE;
 bl_status bl_graph_add_node(struct bl_graph *g, const struct bl_node *node, uint32_t rows, uint32_t columns, uint32_t *value) BL_MUST_USE;
 
 /* ---- schedules ---- */
@@ -203,7 +211,7 @@ uint64_t bl_value_bytes(const struct bl_value *value, uint32_t rows, uint32_t ou
 /* What a list is recorded against. All buffers stay alive while the list does. */
 struct bl_emit_target {
     bl_device *device;
-    bl_buffer *activations, *step, *logits;
+    bl_buffer *activations, *step, *logits, *constants; /* constants: those of the graph; NULL if it has none */
     uint64_t logits_bytes_per_row;
     bl_buffer *kv;
     enum bl_format kv_format;

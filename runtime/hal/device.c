@@ -31,6 +31,9 @@ bl_status bl_device_open(const bl_device_params *params, bl_device **out)
     *out = NULL;
     BL_TRY(read_params(params, &known));
     BL_TRY(bl_backend_open(known.device, &known, out));
+    bl_caps *caps = &(*out)->caps;
+    if (known.max_binding_bytes && (!caps->max_binding_bytes || known.max_binding_bytes < caps->max_binding_bytes))
+        caps->max_binding_bytes = known.max_binding_bytes;
     return BL_OK;
 }
 

@@ -23,7 +23,7 @@
  *       s[j] = s[j] + x[c] * w[c], c ascending;  acc = ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)).
  *   after the dot:  y = acc;  y = y + bias (if any);  y = y + residual (if any).
  *   Sums over a row elsewhere (norms, softmax denominators, q.k): the same 8 accumulators and the same final tree.
- *   exp, tanh and erf are the project's own polynomials (cpu_fallback/ref/math.h), not libm's. */
+ *   exp, tanh, erf, sin and cos are the project's own polynomials (cpu_fallback/ref/math.h), not libm's; no kernel computes in double. */
 #ifndef BL_HAL_KERNEL_PARAMS_H
 #define BL_HAL_KERNEL_PARAMS_H
 #include <stdint.h>
@@ -67,23 +67,25 @@ struct bl_q8_block {
     struct bl_q8_plane coarse, fine;
 };
 
-/* embed: y[M, k] = dequantise(W[ids[row], :]).   bindings: step, W[n, k], y.   grid: {k, M}
- * ids are the step's tokens (source 0) or positions (source 1); an id >= n gives a row of zeros. */
+/* embed: y[M, k] = dequantise(W[ids[row] - first, :]).   bindings: step, W[count, k], y.   grid: {k, M}
+ * ids are the step's tokens (source 0) or positions (source 1). A matrix too large for one binding is fetched in pieces: this launch holds
+ * the rows first .. first + count and leaves rows of other ids alone; an id >= n_ids gives zeros in the piece with first 0. */
 struct bl_params_embed {
-    uint32_t columns, n_ids, source;
+    uint32_t columns, n_ids, source, first, count;
 };
 
 /* matvec, matmul: for each segment s: y_s[M, n_s] = x[M, k] * W_s[n_s, k]^T (+ bias_s[n_s]) (+ residual_s[M, n_s]).
  * bindings: step, x, then for each segment: W_s, bias_s or none, residual_s or none, y_s.
  * grid: {sum over s of n_s rounded up to a multiple of BL_LINEAR_ALIGN, M}; so a tile never straddles two segments.
- * y_s may be the same range as residual_s. A grouped launch (n_segments > 1) is Q, K, V or gate, up: one input, several matrices. */
+ * y_s may be the same range as residual_s. A grouped launch (n_segments > 1) is Q, K, V or gate, up: one input, several matrices; or one
+ * matrix too large for a binding, in pieces of its rows. Rows of y_s and residual_s are `stride` apart, stride >= n_s. */
 #define BL_LINEAR_ALIGN 32u
 #define BL_LINEAR_SEGMENTS 4u
 enum { BL_LINEAR_BIAS = 1, BL_LINEAR_RESIDUAL = 2 };
 struct bl_params_linear {
     uint32_t k, n_segments, rows, reserved;
     struct {
-        uint32_t n, format, flags; /* outputs; enum bl_format; BL_LINEAR_* */
+        uint32_t n, format, flags, stride; /* outputs; enum bl_format; BL_LINEAR_*; floats from row to row of y and residual */
     } segment[BL_LINEAR_SEGMENTS];
 };
 
@@ -102,16 +104,15 @@ struct bl_params_norm {
     float eps;
 };
 
-/* rope_table: cos and sin of each row's position.   bindings: step, factors[n_rot / 2] or none, y[M, n_rot] = {cos, sin} pairs.
- * In double precision: theta = position * base^(-2j/n_rot) / factor_j (factor 1 if none); interpolated = freq_scale * theta.
- * ext_factor 0: angle = interpolated. Otherwise YaRN (arXiv 2309.00071): low = max(0, floor(corr(beta_fast))), high = min(n_rot - 1,
- * ceil(corr(beta_slow))), corr(b) = n_rot * ln(n_ctx_orig / (2 pi b)) / (2 ln base); ramp = 1 - clamp((j - low) / max(0.001, high - low), 0, 1),
- * mix = ramp * ext_factor, angle = interpolated * (1 - mix) + theta * mix. Results are multiplied by attn_factor and rounded to f32.
- * grid: {n_rot / 2, M} */
+/* rope_table: cos and sin of each row's position.   bindings: step, turns[n_rot / 2], y[M, n_rot] = {cos, sin} pairs.   grid: {n_rot / 2, M}
+ * turns[j]: how far pair j turns per position, as the fraction of a whole turn in units of 2^-64: two words, low first. What makes it (base,
+ * interpolation, YaRN, factors) is the graph's affair (graph/rope_turns.h). In integers: u = (turns[j] * position mod 2^64) >> 32, the phase;
+ * quarter = (u + 2^29) >> 30 mod 4; a = (float)(int32)(u - (quarter << 30)) * BL_ROPE_PHASE, so |a| <= pi / 4. s, c = sin(a), cos(a);
+ * {cos, sin} of the phase by quarter: 0 {c, s}, 1 {-s, c}, 2 {-c, -s}, 3 {s, -c}, each times attn_factor. */
+#define BL_ROPE_PHASE 1.462918079267159e-9f /* 2 pi / 2^32 */
 struct bl_params_rope_table {
-    uint32_t n_rot, has_factors;
-    float base, freq_scale, ext_factor, attn_factor, beta_fast, beta_slow;
-    uint32_t n_ctx_orig;
+    uint32_t n_rot;
+    float attn_factor;
 };
 
 /* rope: rotates the first n_rot of each head's d_head columns, copies the rest.  y may be x.
@@ -131,11 +132,14 @@ struct bl_params_kv_store {
 /* attention: for each row r and head h (kv head g = h / (n_head / n_head_kv)), over positions j of the row's sequence with
  * first <= j <= p, p = position of r, first = window ? max(0, p - window + 1) : 0:
  *     s_j = (q . k_j) * scale;  softcap c > 0: s_j = c * tanh(s_j / c);   y = sum_j softmax(s)_j * v_j
- * Online softmax over pages in ascending order (one block = the positions of one page that are in range): m_new = max(m, max s);
+ * In splits of BL_ATTENTION_SPLIT positions (j / BL_ATTENTION_SPLIT), each an online softmax over its pages in ascending order (one block = the positions of one page that are in range): m_new = max(m, max s);
  * f = exp(m - m_new); l = l * f + sum exp(s_j - m_new) (8 accumulators by j mod 32 mod 8, same tree); acc = acc * f, then for j ascending
- * acc = acc + exp(s_j - m_new) * v_j. y = acc * (1 / l).
+ * acc = acc + exp(s_j - m_new) * v_j. The splits that hold positions in range are merged in ascending order, beginning with the first one's
+ * m, l, acc: m_new = max(m, m_split); f = exp(m - m_new), g = exp(m_split - m_new); l = l * f + l_split * g; acc = acc * f + acc_split * g.
+ * y = acc * (1 / l). So splits may be computed side by side.
  * bindings: step, q[M, n_head * d_k], k pages, v pages, y[M, n_head * d_v].   grid: {n_head, M}.   q8 output: d_v is a multiple of 32.
  * The rows' own keys and values are already in the pages. */
+#define BL_ATTENTION_SPLIT 256u
 struct bl_params_attention {
     uint32_t n_head, n_head_kv, d_k, d_v;
     uint32_t window, n_pages;

@@ -17,13 +17,23 @@
 
 static bl_status short_read(const struct bl_model_file *file, const struct bl_cursor *c, const char *field, uint64_t want)
 {
-    BL_FAIL(BL_EFORMAT, "%s: offset %llu: %s: got %llu bytes, limit %llu (end of file)", file->path, ULL(c->position), field, ULL(want),
-            ULL(bl_cursor_left(c)));
+    BL_FAIL(BL_EFORMAT, "%s: offset %llu: %s: needs %llu bytes, limit %llu left: the file is cut short", file->path, ULL(c->position), field,
+            ULL(want), ULL(bl_cursor_left(c)));
 }
 
 static bl_status too_large(const struct bl_model_file *file, uint64_t offset, const char *field, uint64_t value, uint64_t limit)
 {
     BL_FAIL(BL_EFORMAT, "%s: offset %llu: %s: got %llu, limit %llu", file->path, ULL(offset), field, ULL(value), ULL(limit));
+}
+
+/* Before anything of a claimed size is allocated or walked: can the bytes that are left hold so many? */
+static bl_status check_count(const struct bl_model_file *file, const struct bl_cursor *c, const char *field, uint64_t count, uint64_t smallest)
+{
+    uint64_t left = bl_cursor_left(c);
+    if (count > left / smallest)
+        BL_FAIL(BL_EFORMAT, "%s: offset %llu: " NAME_SHOWN ": got %llu of at least %llu bytes each, limit %llu bytes left: cut short, or no true count",
+                file->path, ULL(c->position), field, ULL(count), ULL(smallest), ULL(left));
+    return BL_OK;
 }
 
 static bl_status read_u32(const struct bl_model_file *file, struct bl_cursor *c, const char *field, uint32_t *out)
@@ -97,11 +107,8 @@ static bl_status read_type(const struct bl_model_file *file, struct bl_cursor *c
 static bl_status read_array_head(const struct bl_model_file *file, struct bl_cursor *c, const char *key, enum bl_meta_type *type, uint64_t *count)
 {
     BL_TRY(read_type(file, c, key, type));
-    uint64_t at = c->position;
     BL_TRY(read_u64(file, c, key, count));
-    uint64_t smallest = *type == BL_META_STRING ? 8 : *type == BL_META_ARRAY ? 12 : bl_meta_type_bytes(*type);
-    uint64_t possible = bl_cursor_left(c) / smallest;
-    return *count > possible ? too_large(file, at, key, *count, possible) : BL_OK;
+    return check_count(file, c, key, *count, *type == BL_META_STRING ? 8 : *type == BL_META_ARRAY ? 12 : bl_meta_type_bytes(*type));
 }
 
 /* Moves past `count` elements. Arrays in arrays go on a stack of our own, so depth costs a refusal, not the program's stack. */
@@ -231,7 +238,8 @@ static bl_status place_tensor(const struct bl_model_file *file, struct bl_tensor
     if (!bl_ck_add(file->data_offset, t->offset, &t->offset) || !bl_ck_add(t->offset, t->bytes, &end))
         end = UINT64_MAX;
     if (end > file->bytes)
-        return tensor_fault(file, t, "end", end, file->bytes);
+        BL_FAIL(BL_EFORMAT, "%s: offset %llu: end of tensor '" NAME_SHOWN "': got %llu, limit %llu, where the file ends: cut short", file->path,
+                ULL(t->entry_offset), t->name, ULL(end), ULL(file->bytes));
     return BL_OK;
 }
 
@@ -243,13 +251,6 @@ static bl_status read_count(const struct bl_model_file *file, struct bl_cursor *
         return too_large(file, at, field, count, limit);
     *out = (uint32_t)count;
     return BL_OK;
-}
-
-/* Before anything of a claimed size is allocated: can the bytes that are left hold so many? */
-static bl_status check_count(const struct bl_model_file *file, const struct bl_cursor *c, const char *field, uint64_t count, uint64_t smallest)
-{
-    uint64_t possible = bl_cursor_left(c) / smallest;
-    return count > possible ? too_large(file, c->position, field, count, possible) : BL_OK;
 }
 
 bl_status bl_gguf_read(struct bl_model_file *file)

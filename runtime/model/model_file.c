@@ -347,3 +347,23 @@ bool bl_meta_strings_next(struct bl_meta_strings *it, const char **text, uint64_
     it->left--;
     return true;
 }
+
+bl_status bl_model_file_numbers(const struct bl_model_file *file, const struct bl_tensor *tensor, uint64_t first, uint64_t n, float *out)
+{
+    const uint8_t *p = bl_model_file_data(file) + tensor->offset;
+    switch (tensor->format) {
+    case BL_FMT_F32:
+        memcpy(out, p + 4 * first, (size_t)n * 4);
+        return BL_OK;
+    case BL_FMT_F16:
+    case BL_FMT_BF16:
+        for (uint64_t i = 0; i < n; i++) {
+            uint16_t h = (uint16_t)(p[2 * (first + i)] | p[2 * (first + i) + 1] << 8);
+            out[i] = tensor->format == BL_FMT_F16 ? bl_f16_to_f32(h) : bl_bf16_to_f32(h);
+        }
+        return BL_OK;
+    default:
+        BL_FAIL(BL_EUNSUPPORTED, "%s: tensor '%s': type %s is not supported for a vector", bl_model_file_path(file), tensor->name,
+                tensor->format ? bl_formats[tensor->format].name : "unknown");
+    }
+}

@@ -64,6 +64,9 @@ uint32_t bl_model_file_tensor_count(const struct bl_model_file *file);
 const struct bl_tensor *bl_model_file_tensor_at(const struct bl_model_file *file, uint32_t index);
 const struct bl_tensor *bl_model_file_tensor(const struct bl_model_file *file, const char *name);
 
+/* Numbers first .. first + n of an f32, f16 or bf16 tensor, as f32. Another type is BL_EUNSUPPORTED naming the tensor. */
+bl_status bl_model_file_numbers(const struct bl_model_file *file, const struct bl_tensor *tensor, uint64_t first, uint64_t n, float *out) BL_MUST_USE;
+
 /* Typed element access: any integer type (bool counts as 0/1) that fits; any float or integer type for f64. A wrong type, an index past
  * the end or a value that does not fit is BL_EFORMAT naming file, offset, key, type. */
 bl_status bl_meta_u64(const struct bl_model_file *file, const struct bl_meta *meta, uint64_t index, uint64_t *out) BL_MUST_USE;
@@ -78,7 +81,7 @@ bool bl_meta_strings_next(struct bl_meta_strings *it, const char **text, uint64_
 /* ---- what `bitloom verify` does, as a function ---- */
 /* Walks everything: offsets in order and without overlap, padding, every quantised block's scales and every float finite, special token
  * ids inside the vocabulary, vocabulary arrays of equal length. Reports each finding through `report` (one line each, at most 100 then a
- * count) and answers BL_EFORMAT when there was any. Streams the file: memory does not grow with it. */
+ * count) and counts them. Fails only where it cannot look. Streams the file: memory does not grow with it. */
 typedef void (*bl_report_fn)(void *user, const char *line);
-bl_status bl_model_file_verify(struct bl_model_file *file, bl_report_fn report, void *user) BL_MUST_USE;
+bl_status bl_model_file_verify(struct bl_model_file *file, bl_report_fn report, void *user, uint64_t *n_findings) BL_MUST_USE;
 #endif

@@ -2,7 +2,6 @@
 #include "model/weights.h"
 
 #include "base/error.h"
-#include "base/half.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,22 +44,15 @@ static bl_status want_node(struct bl_weights *w, const struct bl_node *n)
     return BL_OK;
 }
 
-static void convert(const struct bl_weights *w, const struct bl_tensor *t, float *out)
-{
-    const uint8_t *p = bl_model_file_data(w->file) + t->offset;
-    for (uint64_t i = 0; i < t->rows * t->dims[0]; i++, p += 2) {
-        uint16_t h = (uint16_t)(p[0] | p[1] << 8);
-        out[i] = t->format == BL_FMT_F16 ? bl_f16_to_f32(h) : bl_bf16_to_f32(h);
-    }
-}
-
 static bl_status create_vectors(struct bl_weights *w, bl_device *device)
 {
     bl_buffer_params params = {.bytes = w->vector_bytes, .kind = BL_MEM_UPLOAD, .label = "vectors"};
     BL_TRY(bl_buffer_create(device, &params, &w->vectors));
-    for (uint32_t i = 0; i < bl_model_file_tensor_count(w->file); i++)
+    for (uint32_t i = 0; i < bl_model_file_tensor_count(w->file); i++) {
+        const struct bl_tensor *t = bl_model_file_tensor_at(w->file, i);
         if (w->vector_offset[i] != UINT64_MAX)
-            convert(w, bl_model_file_tensor_at(w->file, i), (float *)((uint8_t *)bl_buffer_host(w->vectors) + w->vector_offset[i]));
+            BL_TRY(bl_model_file_numbers(w->file, t, 0, t->rows * t->dims[0], (float *)((uint8_t *)bl_buffer_host(w->vectors) + w->vector_offset[i])));
+    }
     return bl_buffer_sync(w->vectors, 0, w->vector_bytes, true);
 }
 

@@ -1,5 +1,5 @@
 /* weights.h: the tensors of a model file as device memory. One buffer imports the mapped file where the device can; nothing is copied.
- * Vectors (norms, biases, rope factors) that are not f32 in the file are converted once into a small buffer of their own. */
+ * Vectors (norms, biases) that are not f32 in the file are converted once into a small buffer of their own. */
 #ifndef BL_MODEL_WEIGHTS_H
 #define BL_MODEL_WEIGHTS_H
 #include "graph/graph.h"

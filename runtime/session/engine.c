@@ -18,9 +18,14 @@ static uint32_t bucket_of(uint32_t rows)
 static bl_status create_buffer(bl_model *m, uint64_t bytes, bl_memory_kind kind, const char *label, bl_buffer **out)
 {
     bl_buffer_params params = {.bytes = bytes, .kind = kind, .label = label};
-    if (bl_buffer_create(m->device, &params, out) != BL_OK)
-        BL_FAIL(BL_EDEVMEM, "%s: no memory for %s: %llu bytes", bl_model_file_path(m->file), label, (unsigned long long)bytes);
-    return BL_OK;
+    if (bl_buffer_create(m->device, &params, out) == BL_OK)
+        return BL_OK;
+    uint64_t free_bytes = 0, total = 0;
+    bl_errors_clear();
+    if (bl_device_memory(m->device, &free_bytes, &total) != BL_OK)
+        bl_errors_clear();
+    BL_FAIL(BL_EDEVMEM, "%s: no memory for the %s of %u positions: %llu MB, limit %llu MB free: give a smaller context", bl_model_file_path(m->file), label,
+            m->context, (unsigned long long)(bytes >> 20), (unsigned long long)(free_bytes >> 20));
 }
 
 /* The page pools: K and V of every layer, each [n_pages][heads][32][d]. Untouched pages of the pool cost no memory on the CPU. */
@@ -60,12 +65,23 @@ static bl_status create_pages(bl_model *m)
     return BL_OK;
 }
 
+static bl_status create_constants(bl_model *m)
+{
+    uint64_t bytes = (uint64_t)m->graph->n_constants * 4;
+    if (!bytes)
+        return BL_OK;
+    BL_TRY(create_buffer(m, bytes, BL_MEM_UPLOAD, "constants", &m->constants));
+    memcpy(bl_buffer_host(m->constants), m->graph->constants, (size_t)bytes);
+    return bl_buffer_sync(m->constants, 0, bytes, true);
+}
+
 bl_status bl_engine_init(bl_model *m)
 {
     uint32_t batch_rows = 1u << bucket_of(m->batch);
     m->out_rows = 1u << bucket_of(m->max_outputs < m->batch ? m->max_outputs : m->batch);
     BL_TRY(create_pages(m));
     BL_TRY(create_kv(m));
+    BL_TRY(create_constants(m));
     m->step_bytes = 4 * ((uint64_t)BL_STEP_PAGES + m->n_pages);
     BL_TRY(create_buffer(m, m->step_bytes, BL_MEM_UPLOAD, "step", &m->step));
     memset(bl_buffer_host(m->step), 0, (size_t)m->step_bytes);
@@ -76,9 +92,6 @@ bl_status bl_engine_init(bl_model *m)
     if (!bl_ck_mul((uint64_t)m->max_outputs * 4, m->vocabulary, &kept) || !(m->kept_logits = malloc((size_t)kept)))
         BL_FAIL(BL_ENOMEM, "%s: no memory for logits of %u rows", bl_model_file_path(m->file), m->max_outputs);
     BL_TRY(bl_queue_create(m->device, BL_QUEUE_COMPUTE, &m->queue));
-    m->timings = calloc(m->schedule->n_launches, sizeof *m->timings);
-    if (!m->timings)
-        BL_FAIL(BL_ENOMEM, "%s: no memory for timings", bl_model_file_path(m->file));
     return BL_OK;
 }
 
@@ -92,6 +105,7 @@ void bl_engine_finish(bl_model *m)
     bl_buffer_destroy(m->activations);
     bl_buffer_destroy(m->logits);
     bl_buffer_destroy(m->kv);
+    bl_buffer_destroy(m->constants);
     free(m->kv_offset);
     free(m->free_pages);
     free(m->kept_logits);
@@ -102,7 +116,7 @@ static bl_status get_list(bl_model *m, uint32_t rows, uint32_t outputs, bl_list 
 {
     uint32_t r = bucket_of(rows), o = bucket_of(outputs);
     if (!m->lists[r][o]) {
-        struct bl_emit_target target = {m->device, m->activations, m->step, m->logits, (uint64_t)m->vocabulary * 4, m->kv, m->kv_format, m->n_pages,
+        struct bl_emit_target target = {m->device, m->activations, m->step, m->logits, m->constants, (uint64_t)m->vocabulary * 4, m->kv, m->kv_format, m->n_pages,
                                         m->kv_offset, m->step_bytes, bl_weights_bind, m->weights};
         BL_TRY(bl_emit_list(m->graph, m->schedule, m->plan, &target, 1u << r, 1u << o, &m->lists[r][o]));
     }
@@ -150,8 +164,16 @@ static uint32_t fill_step(bl_model *m, const bl_row *rows, uint32_t n)
 static bl_status report_trace(bl_model *m, bl_list *list, uint32_t rows)
 {
     uint32_t n;
-    BL_TRY(bl_list_timings(list, m->timings, m->schedule->n_launches, &n));
-    m->trace(m->trace_user, rows, m->timings, n < m->schedule->n_launches ? n : m->schedule->n_launches);
+    BL_TRY(bl_list_timings(list, m->timings, m->n_timings, &n));
+    if (n > m->n_timings) { /* the first step, or a list of more nodes */
+        bl_node_timing *grown = realloc(m->timings, n * sizeof *grown);
+        if (!grown)
+            BL_FAIL(BL_ENOMEM, "%s: no memory for %u timings", bl_model_file_path(m->file), n);
+        m->timings = grown;
+        m->n_timings = n;
+        BL_TRY(bl_list_timings(list, m->timings, m->n_timings, &n));
+    }
+    m->trace(m->trace_user, rows, m->timings, n);
     return BL_OK;
 }
 

@@ -168,6 +168,7 @@ static bl_status generate(struct run *run)
         s->pending = -1;
         bl_row row = {s, token, true};
         BL_TRY(bl_forward(m, &row, 1));
+        run->r->n_steps++;
         run->r->generate_ns = now_ns() - prompt_end;
     }
     flush_text(run);

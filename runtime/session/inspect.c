@@ -1,6 +1,7 @@
 /* inspect.c: the functions of bitloom/file.h: looking into a file without loading it. */
 #include "base/error.h"
 #include "base/print.h"
+#include "model/vocab_load.h"
 #include "session/session.h"
 
 #include <inttypes.h>
@@ -169,6 +170,34 @@ static void report_line(void *user, const char *line)
     bl_print(user, "%s\n", line);
 }
 
+/* Would it run? Its graph on its tensors and, where the vocabulary has no finding yet, its tokenizer. Weights are not loaded. */
+static bl_status verify_use(const struct bl_model_file *file, bool vocabulary)
+{
+    for (uint32_t i = 0; i < bl_model_file_tensor_count(file); i++)
+        if (bl_model_file_tensor_at(file, i)->format == BL_FMT_NONE) /* a finding already */
+            return BL_OK;
+    struct bl_arena arena;
+    bl_arena_init(&arena, 0);
+    struct bl_graph *graph = NULL;
+    struct bl_schedule *schedule = NULL;
+    struct bl_graph_source source;
+    struct bl_compile_params params = {.q8 = true};
+    bl_tokenizer *tokenizer = NULL;
+    bl_status status = BL_OK;
+    if (bl_model_file_tensor_count(file)) { /* else a vocabulary on its own */
+        status = bl_graph_source_make(file, &arena, &source);
+        if (status == BL_OK)
+            status = bl_compile(file, &source, &params, &graph, &schedule);
+    }
+    if (status == BL_OK && vocabulary && bl_model_file_meta(file, "tokenizer.ggml.model"))
+        status = bl_vocab_tokenizer_create(file, &tokenizer);
+    bl_tokenizer_destroy(tokenizer);
+    bl_schedule_destroy(schedule);
+    bl_graph_destroy(graph);
+    bl_arena_finish(&arena);
+    return status;
+}
+
 bl_status bl_file_verify(const char *path, bl_text_fn write, void *user)
 {
     bl_errors_clear();
@@ -177,7 +206,15 @@ bl_status bl_file_verify(const char *path, bl_text_fn write, void *user)
     struct bl_model_file *file;
     BL_TRY(bl_model_file_open(path, BL_FILE_MAP, &file));
     struct bl_printer p = {write, user};
-    bl_status status = bl_model_file_verify(file, report_line, &p);
+    uint64_t n_findings = 0;
+    bl_status status = bl_model_file_verify(file, report_line, &p, &n_findings);
+    if (status == BL_OK && verify_use(file, n_findings == 0) != BL_OK) {
+        report_line(&p, bl_error_text());
+        bl_errors_clear();
+        n_findings++;
+    }
+    if (status == BL_OK && n_findings)
+        status = bl_error_push(BL_EFORMAT, __FILE__, __LINE__, "%s: %" PRIu64 " finding%s", path, n_findings, n_findings == 1 ? "" : "s");
     bl_model_file_close(file);
     return status;
 }

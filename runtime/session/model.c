@@ -29,7 +29,7 @@ static bl_status check_params(const bl_model_params *p)
 {
     if (p->struct_size != sizeof *p)
         BL_FAIL(BL_EINVAL, "bl_model_params.struct_size is %zu, expected %zu", p->struct_size, sizeof *p);
-    if (p->context > BL_LIMIT_CONTEXT)
+    if (p->context > BL_LIMIT_CONTEXT && p->context != BL_CONTEXT_FULL)
         BL_FAIL(BL_EINVAL, "context %u, limit %u", p->context, BL_LIMIT_CONTEXT);
     if (p->max_sequences < 1 || p->max_sequences > BL_MAX_SEQUENCES)
         BL_FAIL(BL_EINVAL, "max_sequences %u, limit 1 to %u", p->max_sequences, BL_MAX_SEQUENCES);
@@ -59,7 +59,9 @@ static void choose_context(bl_model *m, uint32_t wanted)
     const struct bl_graph_param *trained = bl_graph_find_param(m->graph, "context");
     m->trained_context = trained && !trained->is_text && trained->number >= 1 && trained->number <= BL_LIMIT_CONTEXT ? (uint32_t)trained->number : 0;
     m->context = wanted;
-    if (!wanted)
+    if (wanted == BL_CONTEXT_FULL)
+        m->context = m->trained_context ? m->trained_context : DEFAULT_CONTEXT;
+    else if (!wanted)
         m->context = m->trained_context && m->trained_context < DEFAULT_CONTEXT ? m->trained_context : DEFAULT_CONTEXT;
     if (m->trained_context && m->context > m->trained_context)
         bl_log(BL_LOG_WARNING, "%s: context %u is longer than the %u that the model was made for", bl_model_file_path(m->file), m->context, m->trained_context);

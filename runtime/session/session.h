@@ -37,7 +37,7 @@ struct bl_model {
 
     uint32_t vocabulary, context, trained_context, max_sequences, batch, max_outputs, out_rows; /* out_rows: largest output bucket */
     enum bl_format kv_format;
-    bl_buffer *step, *activations, *logits, *kv;
+    bl_buffer *step, *activations, *logits, *kv, *constants;
     uint64_t step_bytes, kv_bytes;
     uint64_t *kv_offset;   /* [kv layers][2] */
     bl_list *lists[BL_BUCKETS][BL_BUCKETS]; /* by row bucket and output bucket, recorded on first use */
@@ -52,7 +52,7 @@ struct bl_model {
     bl_trace_fn trace;
     void *trace_user;
     bl_node_timing *timings;
-    uint32_t n_timings;
+    uint32_t n_timings;   /* room */
     uint64_t n_parameters, weight_bytes_per_token;
     char name[128];
 };

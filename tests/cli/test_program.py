@@ -40,25 +40,56 @@ class Help(Case):
         self.refused(2, "unknown verb '--frob'", '--frob')
         self.refused(2, "unknown verb 'frob'", 'help', 'frob')
         for verb in VERBS[:7]:
-            self.refused(2, "unknown argument '--frob'", verb, '--frob')
-        self.refused(2, "unknown argument '--dot'", 'run', '--dot')
+            self.refused(2, 'unknown argument --frob', verb, '--frob')
+        self.refused(2, 'unknown argument --dot', 'run', '--dot')
         for verb in ('version', 'man'):
             self.refused(2, "unknown argument 'frob'", verb, 'frob')
 
     def test_wrong_values(self):
-        for args, words in ((['-n', 'x'], "-n: got 'x', expected a whole number"), (['--temp', '1x'], "--temp: got '1x', expected a number"),
-                            (['-c', '-1'], "-c: got '-1'"), (['-t', '99999999999999999999'], '-t'), (['--temp'], '--temp needs a value'),
-                            (['--quiet=1'], '--quiet=1 takes no value'), (['-c', '5000000000'], 'limit 4294967295'),
-                            (['-b', '513'], 'limit 512'), (['--activations', 'q9'], 'expected q8 or f32'), (['-ctk', 'q4'], 'expected f16 or f32'),
-                            (['--logit-bias', '12'], 'expected ID+X or ID-X'), (['--cpu-mask', 'zz'], 'zz'), (['-f', 'x'], '-p or -f')):
+        for args, words in ((['-n', 'x'], '-n x: must be a whole number in -2..2147483647'), (['--temp', '1x'], '--temp 1x: must be a number in 0..1000'),
+                            (['--top-p', '3'], '--top-p 3: must be in 0..1'), (['--temp=nan'], '--temp nan: must be a number'),
+                            (['--temp'], '--temp needs a value'), (['--quiet=1'], '--quiet=1 takes no value'),
+                            (['--stop', ''], "--stop '': must be not empty"), (['-ctk', 'q8_0'], '--cache-type-k q8_0: not yet'),
+                            (['-ctk', 'q9'], '--cache-type-k q9: must be f16 or f32'), (['-ctv', 'f32'], 'must be the same as --cache-type-v f32'),
+                            (['--schedule', 'zigzag'], 'must be serial, grouped, streams or grouped-streams'),
+                            (['--logit-bias', '12'], '--logit-bias 12: must be ID+X or ID-X'), (['--cpu-mask', 'zz'], 'zz'), (['-f', 'x'], '-p or -f'),
+                            (['-n', '1\n2'], "'1\\x0a2'"), (['--', '-p'], 'unknown argument -p'), (['other.gguf'], 'unknown argument other.gguf')):
             self.refused(2, words, 'run', tiny('llama'), '-p', 'x', *args)
         self.refused(2, 'no model', 'run', '-p', 'x')
         for verb in ('inspect', 'verify', 'tokenize', 'graph'):
             self.refused(2, 'no model', verb)
         self.refused(2, 'one of --json, --dot, --stats', 'graph', tiny('llama'), '--json', '--dot')
         self.refused(2, 'expected bash, zsh or fish', 'completion', 'tcsh')
-        self.refused(1, 'schedule', 'run', tiny('llama'), '-p', 'x', '--schedule', 'zigzag')
         self.refused(1, 'nowhere', 'run', tiny('llama'), '-p', 'x', '--device', 'nowhere')
+
+    def test_every_limit_of_the_help(self):
+        """One past each end, not a number, empty, huge: exit 2 and one line, and no model is opened for it (there is none)."""
+        limits = {}
+        for verb in ('run', 'chat', 'devices', 'graph'):
+            shown = re.sub(r'\n {30,}', '  ', self.ok(verb, '--help')[0].decode())
+            for names, limit in re.findall(r'^  (-\S.*?)  .*\[([^\]]+)\]$', shown, re.M):
+                for name in re.findall(r'(?<!\S)--?[a-z][a-z-]*', names):
+                    limits[verb, name] = limit
+        self.assertGreater(len(limits), 40)
+        for (verb, name), limit in limits.items():
+            numbers = re.fullmatch(r'(-?[\d.]+?)\.\.([\d.]*)', limit)
+            bad = ['x', '', '1e', '99999999999999999999999', '-99999999999999999999999', 'nan', 'inf']
+            if numbers:
+                low, high = numbers.groups()
+                bad += [str(float(low) - 1) if '.' in low else str(int(low) - 1)] + ([str(int(high) + 1)] if high else [])
+            for value in bad:
+                self.refused(2, [name, 'must be'], verb, name, value)
+            self.refused(2, name + ' needs a value', verb, name)
+
+    def test_other_names_of_options(self):
+        base = ['run', tiny('llama'), '-p', 'the', '-s', '5', '--special', '--ignore-eos', '-q']
+        want = self.ok(*base, '-n', '8', '--temp', '0.5')[0]
+        for more in (['--predict', '8', '--temp', '0.5'], ['--n-predict', '8', '--temperature', '0.5'], ['-n', '8', '--temp=0.5', '-e', '--mmap'],
+                     ['-n', '8', '--temp', '0.5', '-ctk', 'f16', '-ctv', 'f16', '-t', '-1', '-c', '0']):
+            self.assertEqual(self.ok(*base, *more)[0], want, more)
+        self.assertEqual(self.ok('run', '-p', 'the', '-s', '5', '--special', '--ignore-eos', '-q', '-n', '8', '--temp', '0.5', '--', tiny('llama'))[0], want)
+        self.assertEqual(self.ok(*base, '-n', '8', '--temp', '0.5', '--reverse-prompt', 'never there')[0], want)
+        self.ok(*base, '-n', '1', '--cache-type-k', 'f32', '--cache-type-v', 'f32')
 
 
 class Environment(Case):
@@ -77,6 +108,9 @@ class Environment(Case):
         for value, is_json in (('1', True), ('on', True), ('0', False), ('off', False), ('', False)):
             out = self.ok('devices', env={'BITLOOM_ARG_JSON': value})[0]
             self.assertEqual(out.startswith(b'['), is_json, value)
+        self.refused(2, 'BITLOOM_ARG_JSON banana: must be 1, on, true', 'devices', env={'BITLOOM_ARG_JSON': 'banana'})
+        for name, value in (('NO_MMAP', 'banana'), ('MMAP', '2'), ('TOP_P', '3'), ('N_PREDICT', '-3'), ('SCHEDULE', 'foo')):
+            self.refused(2, 'BITLOOM_ARG_' + name, 'run', 'absent', env={'BITLOOM_ARG_' + name: value})
 
 
 class Printed(Case):
@@ -173,6 +207,21 @@ class Files(Case):
         code, _, err = run('verify', path('cut.gguf'))
         self.assertEqual(code, 1)
         self.assertIn('cut.gguf', err)
+        self.assertIn('the file ends: cut short', err)
+
+    def test_verify_says_whether_it_would_run(self):
+        for was, now, word in ((b'blk.0.ffn_up.weight', b'blk.0.ffn_UP.weight', 'blk.0.ffn_up'), (b'llama', b'lamma', 'lamma'),
+                               (b'llama.block_count', b'llama.block_COUNT', 'block_count')):
+            with open(tiny('llama'), 'rb') as f:
+                data = f.read()
+            self.assertIn(was, data)
+            with open(path('norun.gguf'), 'wb') as f:
+                f.write(data.replace(was, now))
+            code, out, err = run('verify', path('norun.gguf'))
+            self.assertEqual(code, 1)
+            self.assertEqual(len(out.splitlines()), 1, out)
+            self.assertIn(word, out.decode())
+            self.assertTrue(err.endswith('norun.gguf: 1 finding\n'), err)
 
     def test_tokenize_round_trip(self):
         models = [tiny('llama')] + [m for m in (os.environ.get('BITLOOM_TEST_MODEL'), os.environ.get('BITLOOM_TEST_MODEL_GEMMA')) if m]
@@ -184,7 +233,9 @@ class Files(Case):
             with open(path('text'), 'wb') as f:
                 f.write(text)
             self.assertEqual(self.ok('tokenize', model, '--no-bos', '-f', path('text'))[0], ids)
-        self.refused(1, 'expected a token id', 'tokenize', tiny('llama'), '--decode', stdin=b'x')
+        self.refused(1, 'x: must be a token id, 0 to ', 'tokenize', tiny('llama'), '--decode', stdin=b'x')
+        self.refused(1, 'x\\x1b2', 'tokenize', tiny('llama'), '--decode', stdin=b'x\x1b2\n3')
+        self.assertIn(b'</s>', self.ok('tokenize', tiny('llama'), '--decode', stdin=b'2')[0])
         self.refused(1, '999999', 'tokenize', tiny('llama'), '--decode', stdin=b'999999')
 
     def test_devices(self):

@@ -5,11 +5,16 @@
 import json
 import os
 import signal
+import struct
 import subprocess
+import sys
 import time
 import unittest
 
-from support import BITLOOM, Case, clean_environment, path, run, run_on_terminal, tiny
+from support import BITLOOM, ROOT, Case, clean_environment, path, run, run_on_terminal, tiny
+
+sys.path.insert(0, os.path.join(ROOT, 'tests', 'tools'))
+import tiny_model  # noqa: E402
 
 LONG = ['--special', '--ignore-eos']
 
@@ -86,6 +91,17 @@ class Prompts(Case):
 
     def test_context_overflow(self):
         self.refused(1, ['context full', '52 in the prompt', 'context 16'], 'run', tiny('llama'), '-q', '-c', '16', '-n', '4', stdin=b'the end of it ' * 10)
+
+    def test_whole_context(self):
+        """-c 0 is all that the model was made for; without -c it is at most 4,096."""
+        with open(tiny('llama'), 'rb') as f:
+            data = f.read()
+        key = b'llama.context_length' + struct.pack('<I', 4)
+        at = data.index(key) + len(key)
+        with open(path('long.gguf'), 'wb') as f:
+            f.write(data[:at] + struct.pack('<I', 8192) + data[at + 4:])
+        for more, positions in (([], 4096), (['-c', '0'], 8192), (['-c', '100'], 100)):
+            self.assertIn('for %d positions' % positions, self.ok('run', path('long.gguf'), '-p', 'x', '-n', '1', '-s', '1', *more)[1])
 
     @unittest.skipUnless(os.environ.get('BITLOOM_TEST_MODEL'), 'BITLOOM_TEST_MODEL is not set')
     def test_default_model(self):
@@ -184,11 +200,56 @@ class PicoLM(Case):
     def test_not_yet_and_usage(self):
         self.refused(1, '--json: not yet', tiny('llama'), '--json', program=self.name)
         self.refused(1, '--cache: not yet', tiny('llama'), '--cache', 'x', program=self.name)
-        for args in ([], [tiny('llama'), '--frob'], [tiny('llama'), '-n']):
-            code, out, err = run(*args, program=self.name)
-            self.assertEqual((code, out), (2, b''), args)
-            self.assertIn('usage: picolm', err)
+        code, out, err = run(program=self.name)
+        self.assertEqual((code, out), (2, b''))
+        self.assertIn('usage: picolm', err)
+        self.refused(2, 'picolm: unknown argument --frob', tiny('llama'), '--frob', program=self.name)
+        self.refused(2, 'picolm: -n needs a value', tiny('llama'), '-n', program=self.name)
+
+    def test_limits_in_its_own_names(self):
+        for args, words in ((['-k', '2'], '-k 2: must be in 0..1'), (['-j', '0'], '-j 0: must be in 1..1024'), (['-t', '-1'], '-t -1: must be'),
+                            (['-n', '-1'], '-n -1: must be'), (['-c', '0'], '-c 0: must be'), (['-s', 'x'], '-s x: must be')):
+            self.refused(2, 'picolm: ' + words, 'absent', *args, program=self.name)
+        self.refused(1, 'picolm: absent: cannot open', 'absent', '-p', 'x', program=self.name)
         self.assertIn(b'usage: picolm', self.ok('--help', program=self.name)[0])
+
+
+def chatty():
+    """A tiny model with the turn marks of ChatML."""
+    out = path('chatty.gguf')
+    if not os.path.exists(out):
+        g = tiny_model.FAMILIES['llama'](1)
+        named = {k[0]: k[2] for k in g.keys}
+        for i, token in enumerate(('<|im_start|>', '<|im_end|>')):
+            named['tokenizer.ggml.tokens'][-1 - i], named['tokenizer.ggml.token_type'][-1 - i] = token, 3
+        with open(out, 'wb') as f:
+            f.write(g.bytes())
+    return out
+
+
+class Chat(Case):
+    def talk(self, *lines, context=96):
+        text = ''.join(line + '\n' for line in lines).encode()
+        return self.ok('chat', chatty(), '-c', context, '-n', '8', '--temp', '0', '--ignore-eos', stdin=text)
+
+    def test_the_oldest_turns_go_when_the_context_is_full(self):
+        out, err = self.talk('the one', 'the two', 'the three', 'the four', 'the five')
+        self.assertIn('the context is full: the oldest', err)
+        self.assertEqual(len([line for line in err.splitlines() if 'in the context]' in line]), 5, err)
+        for line in err.splitlines():
+            if 'in the context]' in line:
+                self.assertLessEqual(int(line.split()[-4]), 96)
+        self.assertNotIn('is full', self.talk('the one', 'the two', context=512)[1])
+
+    def test_a_turn_larger_than_the_context_is_a_line(self):
+        out, err = self.talk('the one', 'the end ' * 200, 'the two', context=128)
+        self.assertIn('context full', err)
+        self.assertEqual(len([line for line in err.splitlines() if 'in the context]' in line]), 2, err)
+
+    def test_reset(self):
+        first = self.talk('the one')[0]
+        again = self.talk('the one', '/reset', 'the one')[0]
+        self.assertEqual(again, first + first)
 
 
 if __name__ == '__main__':

@@ -50,7 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         if (bl_model_file_tensor(file, tensor->name) != tensor || tensor->offset > bytes || tensor->bytes > bytes - tensor->offset)
             abort();
     }
-    (void)!bl_model_file_verify(file, NULL, NULL);
+    uint64_t n_findings;
+    (void)!bl_model_file_verify(file, NULL, NULL, &n_findings);
     bl_tokenizer *tokenizer;
     if (bl_vocab_tokenizer_create(file, &tokenizer) == BL_OK) {
         static const char text[] = "Hello  <s></s> 123\n\xc3\xa9\xff";

@@ -2,6 +2,7 @@
  * four schedules, plan and every dump. A graph that was accepted must keep what graph.h says of its launches and of its memory. */
 #include "graph/graph.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,18 @@ static const char *tensor_name(void *user, uint32_t id)
     return id < N_PLAIN ? tensors[id].name : block_tensors[(id - N_PLAIN) % N_BLOCK].name;
 }
 
+/* Zero, negative, tiny, infinite and no numbers among the plain ones. */
+static bl_status numbers(void *user, uint32_t id, uint64_t first, uint32_t n, float *out)
+{
+    static const float strange[] = {1, 0, -1, 1e-45f, INFINITY, NAN, 8};
+    (void)user;
+    if (id >= N_TENSORS)
+        abort();
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = id % 2 ? strange[(first + i) % 7] : 1.0f + (float)i;
+    return BL_OK;
+}
+
 static void swallow(void *user, const char *text, size_t bytes)
 {
     volatile char *last = user;
@@ -110,7 +123,7 @@ static void check_schedule(const struct bl_graph *g, const struct bl_schedule *s
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    static const struct bl_graph_source source = {NULL, "fuzz", "llama", find_key, find_tensor, N_TENSORS, tensor_name};
+    static const struct bl_graph_source source = {NULL, "fuzz", "llama", find_key, find_tensor, N_TENSORS, tensor_name, numbers};
     struct bl_graph *g;
     if (bl_graph_parse((const char *)data, bytes, "text", &source, true, &g) != BL_OK) {
         if (bl_error_text()[0] == 0)

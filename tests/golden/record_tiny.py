@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records what an independent implementation computes for the tiny models: writes tests/golden/tiny_FAMILY.txt. Not run by the tests.
 
-    tests/golden/record_tiny.py [FAMILY...]      FAMILY: llama qwen3 gemma3 phi2
+    tests/golden/record_tiny.py [FAMILY...]      FAMILY: llama llama-linear llama-yarn llama-3 qwen3 gemma3 phi2
 
 Needs torch, transformers, gguf and numpy. Weights are dequantised by the gguf package, the model is built from a configuration written
 here by hand, and everything runs in float32: nothing of bitloom is used but the generator of the files."""
@@ -25,12 +25,13 @@ FULL = [0, 1, 16, 17, 33, 47]  # positions whose logits are all kept
 TOP = 8                        # kept of every other position
 
 
-def llama(w, c):
+def llama(w, c, scaling=None):
     def unpermute(x, heads):  # GGUF files hold the rows of q and k for the interleaved rope
         return x.reshape(heads, x.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(x.shape)
     config = transformers.LlamaConfig(vocab_size=VOCAB, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
                                       num_key_value_heads=2, rms_norm_eps=1e-5, max_position_embeddings=512, tie_word_embeddings=False,
-                                      rope_parameters={'rope_type': 'default', 'rope_theta': 10000.0})
+                                      rope_parameters=dict(scaling or {'rope_type': 'default'}, rope_theta=10000.0))
+    w.pop('rope_freqs.weight', None)  # transformers works its own out
     for i in range(2):
         attention(w, c, i)
         c['model.layers.%d.self_attn.q_proj.weight' % i] = unpermute(w['blk.%d.attn_q.weight' % i], 4)
@@ -114,7 +115,20 @@ def ends(w, c):
     c['lm_head.weight'] = w.get('output.weight', w['token_embd.weight'])
 
 
-FAMILIES = {'llama': llama, 'qwen3': qwen3, 'gemma3': gemma3, 'phi2': phi2}
+def llama_linear(w, c):
+    return llama(w, c, {'rope_type': 'linear', 'factor': 4.0})
+
+
+def llama_yarn(w, c):
+    return llama(w, c, {'rope_type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 128})
+
+
+def llama_3(w, c):
+    return llama(w, c, {'rope_type': 'llama3', 'factor': 8.0, 'low_freq_factor': 1.0, 'high_freq_factor': 4.0,
+                        'original_max_position_embeddings': 64})
+
+
+FAMILIES = {'llama': llama, 'llama-linear': llama_linear, 'llama-yarn': llama_yarn, 'llama-3': llama_3, 'qwen3': qwen3, 'gemma3': gemma3, 'phi2': phi2}
 
 
 def weights(family):

@@ -109,7 +109,7 @@ static void fill_pages(uint8_t *data, uint32_t format, size_t n, enum style styl
 static void check_attention_case(struct bl_kernel_key key, uint32_t turn)
 {
     static const uint32_t heads[][4] = {{3, 3, 64, 64}, {4, 2, 32, 32}, {9, 3, 64, 64}, {2, 1, 128, 128}, {2, 2, 96, 160}, {3, 1, 20, 12}};
-    static const uint32_t rows_list[] = {1, 2, 5, 17, 33, 70}, contexts[] = {1, 31, 33, 100, 300};
+    static const uint32_t rows_list[] = {1, 2, 5, 17, 33, 70}, contexts[] = {1, 31, 33, 700, 300};
     const uint32_t shape = key.activation == BL_FMT_Q8 ? turn % 5 : turn % 6;
     const uint32_t *h = heads[shape], m = rows_list[turn / 2 % 6], context = contexts[turn % 5], n_sequences = 1 + turn % 3;
     const uint32_t pages = (context + BL_KV_PAGE - 1) / BL_KV_PAGE, bucket = m + 1;
@@ -123,7 +123,7 @@ static void check_attention_case(struct bl_kernel_key key, uint32_t turn)
     fill_rows(rows, m, n_sequences, context);
     fill_step(launch_step(&l, m, m, n_sequences * pages), rows, m, n_sequences, pages);
     l.push.attention = (struct bl_params_attention){.n_head = h[0], .n_head_kv = h[1], .d_k = h[2], .d_v = h[3], .n_pages = n_sequences * pages,
-                                                    .window = turn % 3 == 1 ? 1 + random_below(50) : 0, .scale = 1.0f / sqrtf((float)h[2]),
+                                                    .window = turn % 3 == 1 ? 1 + random_below(turn % 2 ? 400 : 50) : 0, .scale = 1.0f / sqrtf((float)h[2]),
                                                     .softcap = turn % 5 == 2 ? 3.0f : 0.0f};
     const size_t q_n = (size_t)bucket * h[0] * h[2], out_n = (size_t)bucket * h[0] * h[3], element = key.weight == BL_FMT_F16 ? 2 : 4;
     float *q = launch_input(&l, q_n * sizeof(float), 4);

@@ -116,7 +116,7 @@ static void add_linear(struct bl_kernel_key key, uint32_t level, uint32_t n, uin
     if (!item)
         return;
     struct launch *l = &item->launch;
-    l->push.linear = (struct bl_params_linear){.k = k, .n_segments = 1, .segment = {{n, key.weight, 0}}};
+    l->push.linear = (struct bl_params_linear){.k = k, .n_segments = 1, .segment = {{n, key.weight, 0, n}}};
     launch_step(l, m, m, 0);
     if (key.activation == BL_FMT_Q8) {
         struct bl_q8_block *x = launch_input(l, (size_t)m * (k / 32) * sizeof *x, 0);

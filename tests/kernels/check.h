@@ -85,7 +85,7 @@ extern struct options {
 } options;
 extern struct counts {
     uint32_t passed, failed, skipped;
-    uint64_t digest; /* of every output of level C except rope_table's, which comes from libm */
+    uint64_t digest; /* of every output of level C */
 } counts;
 void full_name(char *out, size_t bytes, struct bl_kernel_key key, enum bl_cpu_level level);
 bool wanted(struct bl_kernel_key key, enum bl_cpu_level level);

@@ -47,7 +47,7 @@ static bool linear_oracle(const struct launch *l)
     bool ok = true;
     float *w = malloc(p->k * sizeof *w);
     for (uint32_t s = 0; s < p->n_segments; s++) {
-        const uint32_t n = p->segment[s].n, format = p->segment[s].format;
+        const uint32_t n = p->segment[s].n, format = p->segment[s].format, stride = p->segment[s].stride;
         const struct buffer *weights = &l->buffers[2 + 4 * s];
         const float *bias = l->bindings[3 + 4 * s];
         const struct buffer *residual = &l->buffers[4 + 4 * s], *y = &l->buffers[5 + 4 * s];
@@ -55,7 +55,7 @@ static bool linear_oracle(const struct launch *l)
         const float *got = (const float *)(const void *)(y->is_alias ? residual->expected : y->expected);
         double *given = malloc((size_t)n * m * sizeof *given), *first = malloc((size_t)n * m * sizeof *first);
         double *column = malloc(m * sizeof *column);
-        float *got_column = malloc(m * sizeof *got_column);
+        float *got_column = malloc(m * sizeof *got_column), *packed = malloc((size_t)n * m * sizeof *packed);
         for (uint32_t i = 0; i < n; i++) {
             bl_cpu_dequantize_row((enum bl_format)format, weights->data + i * (weights->bytes / n), w, p->k);
             for (uint32_t r = 0; r < m; r++) {
@@ -67,21 +67,22 @@ static bool linear_oracle(const struct launch *l)
                 if (bias)
                     rest += (double)bias[i];
                 if (before)
-                    rest += (double)before[(size_t)r * n + i];
+                    rest += (double)before[(size_t)r * stride + i];
                 given[(size_t)r * n + i] = a + rest;
                 first[(size_t)r * n + i] = column[r] = b + rest;
-                got_column[r] = got[(size_t)r * n + i];
+                got_column[r] = packed[(size_t)r * n + i] = got[(size_t)r * stride + i];
             }
             if (q8 && m >= 8) /* fewer numbers can cancel by chance */
                 ok &= within_limit(LIMIT_LINEAR_Q8_ROW, nmse(column, got_column, m));
         }
-        ok &= within_limit(q8 ? LIMIT_LINEAR_Q8_EXACT : LIMIT_LINEAR_F32, nmse(given, got, (size_t)n * m));
+        ok &= within_limit(q8 ? LIMIT_LINEAR_Q8_EXACT : LIMIT_LINEAR_F32, nmse(given, packed, (size_t)n * m));
         if (q8 && (size_t)n * m >= 256 && p->k * m >= 512) /* a mean needs numbers */
-            ok &= within_limit(LIMIT_LINEAR_Q8, nmse(first, got, (size_t)n * m));
+            ok &= within_limit(LIMIT_LINEAR_Q8, nmse(first, packed, (size_t)n * m));
         free(given);
         free(first);
         free(column);
         free(got_column);
+        free(packed);
     }
     free(w);
     return ok;
@@ -117,7 +118,7 @@ static void check_single_rows(const struct launch *all, uint32_t m)
         if (all->push.linear.segment[s].flags)
             continue;
         const size_t bytes = one.push.linear.segment[s].n * sizeof(float);
-        const bool same = !memcmp(one.buffers[5 + 4 * s].expected, all->buffers[5 + 4 * s].expected + r * bytes, bytes);
+        const bool same = !memcmp(one.buffers[5 + 4 * s].expected, all->buffers[5 + 4 * s].expected + r * all->push.linear.segment[s].stride * sizeof(float), bytes);
         if (!same)
             report_failure(&one, "matvec", "a row alone differs from the row in company");
         counts.passed += same;
@@ -145,7 +146,7 @@ static void check_shape(struct bl_kernel_key key, const struct shape *shape)
         memcpy(launch_input(&l, (size_t)k * m * sizeof(float), 4 * random_below(16)), original_x, (size_t)k * m * sizeof(float));
     l.push.linear = (struct bl_params_linear){.k = k, .n_segments = shape->n_segments};
     for (uint32_t s = 0; s < shape->n_segments; s++) {
-        const uint32_t n = shape->n[s], flags = random_below(4);
+        const uint32_t n = shape->n[s], flags = random_below(4), stride = n + 3 * random_below(2);
         formats[s] = key.weight;
         if (key.weight == BL_FMT_MIX) /* any format that fits k and the activations */
             do
@@ -154,15 +155,16 @@ static void check_shape(struct bl_kernel_key key, const struct shape *shape)
         l.push.linear.segment[s].n = n;
         l.push.linear.segment[s].format = formats[s];
         l.push.linear.segment[s].flags = flags;
+        l.push.linear.segment[s].stride = stride;
         plain = plain && !flags;
         fill_weights(launch_input(&l, weight_bytes(formats[s], n, k), random_below(64)), formats[s], n, k, shape->style);
         if (flags & BL_LINEAR_BIAS)
             fill_floats(launch_input(&l, n * sizeof(float), 4), n, shape->style);
         else
             launch_none(&l);
-        const size_t y_bytes = (size_t)n * (m + spare) * sizeof(float);
+        const size_t y_n = (size_t)stride * (m + spare), y_bytes = y_n * sizeof(float);
         if (flags & BL_LINEAR_RESIDUAL) {
-            fill_floats(launch_input(&l, y_bytes, 4 * random_below(16)), (size_t)n * (m + spare), shape->style);
+            fill_floats(launch_input(&l, y_bytes, 4 * random_below(16)), y_n, shape->style);
             if (random_below(2)) {
                 launch_in_place(&l, l.n - 1);
                 launch_alias(&l, l.n - 1);

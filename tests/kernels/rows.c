@@ -160,17 +160,17 @@ static bool rope_oracle(const struct launch *l)
     return ok;
 }
 
-/* The unscaled table only (YaRN is another formula for the angle; rope_table has one level and golden tests of whole models cover it). */
 static bool rope_table_oracle(const struct launch *l)
 {
     const struct bl_params_rope_table *p = &l->push.rope_table;
-    const uint32_t *step = l->bindings[0], m = rows_in(l);
+    const uint32_t *step = l->bindings[0], *turns = l->bindings[1], m = rows_in(l);
     double *truth = malloc((size_t)m * p->n_rot * sizeof *truth);
     for (uint32_t r = 0; r < m; r++)
         for (uint32_t j = 0; j < p->n_rot / 2; j++) {
-            const double angle = step[(uint32_t)BL_STEP_POS + r] / exp(log((double)p->base) * 2 * j / p->n_rot) * (double)p->freq_scale;
-            truth[(size_t)r * p->n_rot + 2 * j] = cos(angle);
-            truth[(size_t)r * p->n_rot + 2 * j + 1] = sin(angle);
+            const uint64_t phase = ((uint64_t)turns[2 * j + 1] << 32 | turns[2 * j]) * step[(uint32_t)BL_STEP_POS + r];
+            const double angle = ldexp((double)phase, -64) * 6.283185307179586;
+            truth[(size_t)r * p->n_rot + 2 * j] = cos(angle) * (double)p->attn_factor;
+            truth[(size_t)r * p->n_rot + 2 * j + 1] = sin(angle) * (double)p->attn_factor;
         }
     const bool ok = compare(l, 2, truth, (size_t)m * p->n_rot, LIMIT_ROPE_TABLE);
     free(truth);
@@ -181,13 +181,16 @@ static bool embed_oracle(const struct launch *l)
 {
     const struct bl_params_embed *p = &l->push.embed;
     const uint32_t *ids = (const uint32_t *)l->bindings[0] + (p->source ? BL_STEP_POS : BL_STEP_TOKEN);
+    const size_t row_bytes = p->columns * sizeof(float);
     float *row = calloc(p->columns, sizeof *row);
     bool ok = true;
     for (uint32_t r = 0; r < rows_in(l); r++) {
-        memset(row, 0, p->columns * sizeof *row);
-        if (ids[r] < p->n_ids)
-            bl_cpu_dequantize_row((enum bl_format)l->key.weight, l->buffers[1].data + ids[r] * (l->buffers[1].bytes / p->n_ids), row, p->columns);
-        ok &= !memcmp(row, l->buffers[2].expected + (size_t)r * p->columns * sizeof *row, p->columns * sizeof *row);
+        memset(row, 0, row_bytes);
+        if (ids[r] >= p->first && ids[r] < p->first + p->count)
+            bl_cpu_dequantize_row((enum bl_format)l->key.weight, l->buffers[1].data + (ids[r] - p->first) * (l->buffers[1].bytes / p->count), row, p->columns);
+        else if (ids[r] < p->n_ids || p->first)
+            memcpy(row, l->buffers[2].initial + r * row_bytes, row_bytes);
+        ok &= !memcmp(row, l->buffers[2].expected + r * row_bytes, row_bytes);
     }
     free(row);
     return ok;
@@ -195,21 +198,22 @@ static bool embed_oracle(const struct launch *l)
 
 static void check_embed(struct bl_kernel_key key)
 {
-    for (uint32_t i = 0; i < 6; i++) {
+    for (uint32_t i = 0; i < 9; i++) {
         static const uint32_t k_floats[] = {1, 31, 576, 4099}, k_quants[] = {32, 96, 576, 4128}, k_large[] = {256, 512, 4096, 4352};
-        const uint32_t elements = bl_formats[key.weight].block_elements;
+        static const uint32_t pieces[3][2] = {{0, 9}, {0, 5}, {5, 4}};
+        const uint32_t elements = bl_formats[key.weight].block_elements, *piece = pieces[i / 3];
         const uint32_t k = (elements == 1 ? k_floats : elements == 32 ? k_quants : k_large)[i % 4], n_ids = 9, m = 1 + i;
         struct launch l;
         launch_init(&l, key);
-        snprintf(l.label, sizeof l.label, "k=%u m=%u", k, m);
+        snprintf(l.label, sizeof l.label, "k=%u m=%u ids %u..%u", k, m, piece[0], piece[0] + piece[1]);
         random_seed_for(l.label);
         uint32_t *step = launch_step(&l, m, m, 0);
         for (uint32_t r = 0; r < m; r++) {
             step[(uint32_t)BL_STEP_TOKEN + r] = random_below(n_ids + 1); /* one of ten is out of range */
             step[(uint32_t)BL_STEP_POS + r] = r == 2 ? UINT32_MAX : random_below(n_ids);
         }
-        l.push.embed = (struct bl_params_embed){.columns = k, .n_ids = n_ids, .source = i % 2};
-        fill_weights(launch_input(&l, weight_bytes(key.weight, n_ids, k), 2 * i + 1), key.weight, n_ids, k, (enum style)(i % 3));
+        l.push.embed = (struct bl_params_embed){.columns = k, .n_ids = n_ids, .source = i % 2, .first = piece[0], .count = piece[1]};
+        fill_weights(launch_input(&l, weight_bytes(key.weight, piece[1], k), 2 * i + 1), key.weight, piece[1], k, (enum style)(i % 3));
         launch_output(&l, (size_t)k * (m + 1) * sizeof(float), 4 * i);
         l.columns = k;
         l.rows = m + 1;
@@ -331,27 +335,21 @@ static void check_rope(struct bl_kernel_key key, uint32_t turn)
 static void check_rope_table(struct bl_kernel_key key, uint32_t turn)
 {
     const uint32_t n_rot = 2 + 34 * turn, m = 1 + 5 * turn, bucket = m + 1;
-    const bool yarn = turn == 2, factors = turn == 1;
     struct launch l;
     launch_init(&l, key);
     snprintf(l.label, sizeof l.label, "n_rot=%u m=%u", n_rot, m);
     random_seed_for(l.label);
     uint32_t *step = launch_step(&l, m, m, 0);
     for (uint32_t r = 0; r < m; r++)
-        step[(uint32_t)BL_STEP_POS + r] = random_below(100000);
-    l.push.rope_table = (struct bl_params_rope_table){.n_rot = n_rot, .has_factors = factors, .base = 10000, .freq_scale = 0.25f, .attn_factor = 1,
-                                                      .ext_factor = yarn ? 1.0f : 0.0f, .beta_fast = 32, .beta_slow = 1, .n_ctx_orig = 4096};
-    if (factors) {
-        float *f = launch_input(&l, n_rot / 2 * sizeof(float), 0);
-        for (uint32_t i = 0; i < n_rot / 2; i++)
-            f[i] = 1.0f + (float)i;
-    } else {
-        launch_none(&l);
-    }
+        step[(uint32_t)BL_STEP_POS + r] = random_below(turn % 2 ? 100000 : UINT32_MAX);
+    l.push.rope_table = (struct bl_params_rope_table){.n_rot = n_rot, .attn_factor = turn % 2 ? 1.0f : 1.25f};
+    uint32_t *turns = launch_input(&l, n_rot / 2 * 8, 0);
+    for (uint32_t i = 0; i < n_rot; i++)
+        turns[i] = random_below(UINT32_MAX);
     launch_output(&l, (size_t)bucket * n_rot * sizeof(float), 4);
     l.columns = n_rot / 2;
     l.rows = bucket;
-    launch_check(&l, yarn || factors ? NULL : rope_table_oracle);
+    launch_check(&l, rope_table_oracle);
     launch_free(&l);
 }
 

@@ -5,6 +5,7 @@
 
 Weights are random; between them the families hold every weight format, so a wrong unpacker, op, layout or key shows in the logits.
 `gpt2like` is a family that has no built-in graph: learned positions, fused q/k/v, ReLU; its graph comes in the key bitloom.graph."""
+import math
 import random
 import struct
 import sys
@@ -313,7 +314,34 @@ def mini(seed):
     return g
 
 
-FAMILIES = {'mini': mini, 'llama': llama, 'qwen3': qwen3, 'gemma3': gemma3, 'phi2': phi2, 'gpt2like': gpt2like}
+def llama_linear(seed):
+    g = llama(seed)
+    g.arch_key('rope.scaling.type', STR, 'linear')
+    g.arch_key('rope.scaling.factor', F32, 4.0)
+    return g
+
+
+def llama_yarn(seed):
+    g = llama(seed)
+    g.arch_key('rope.scaling.type', STR, 'yarn')
+    g.arch_key('rope.scaling.factor', F32, 4.0)
+    g.arch_key('rope.scaling.original_context_length', U32, 128)
+    return g
+
+
+def llama_3(seed):
+    """Llama 3.1: a divisor for every pair, as a tensor (factor 8, low 1, high 4, made for 64 positions)."""
+    g = llama(seed)
+    factors = []
+    for j in range(32):
+        turns = 64 / (2 * math.pi * 10000.0 ** (2 * j / 64))  # in the context that the model was first made for
+        smooth = min(max((turns - 1) / (4 - 1), 0), 1)
+        factors.append(1 / (smooth + (1 - smooth) / 8))
+    g.tensors.append(('rope_freqs.weight', 'F32', (32,), struct.pack('<32f', *factors)))
+    return g
+
+
+FAMILIES = {'mini': mini, 'llama': llama, 'llama-linear': llama_linear, 'llama-yarn': llama_yarn, 'llama-3': llama_3, 'qwen3': qwen3, 'gemma3': gemma3, 'phi2': phi2, 'gpt2like': gpt2like}
 
 
 def main():

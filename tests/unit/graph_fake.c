@@ -48,10 +48,19 @@ static const char *source_tensor_name(void *user, uint32_t id)
     return f->tensors[id].name;
 }
 
+/* Number i of tensor t is 1 + t + i. */
+static bl_status source_numbers(void *user, uint32_t id, uint64_t first, uint32_t n, float *out)
+{
+    (void)user;
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = (float)(1 + id + first + i);
+    return BL_OK;
+}
+
 void fake_init(struct fake *f, const char *arch)
 {
     memset(f, 0, sizeof *f);
-    f->source = (struct bl_graph_source){f, "fake.gguf", arch, source_key, source_tensor, 0, source_tensor_name};
+    f->source = (struct bl_graph_source){f, "fake.gguf", arch, source_key, source_tensor, 0, source_tensor_name, source_numbers};
 }
 
 void fake_tensor(struct fake *f, const char *name, enum bl_format format, uint64_t columns, uint64_t rows)

@@ -1,6 +1,8 @@
 /* graph_ops.c: the functions that add nodes: shapes, operands and parameters of each. */
 #include "graph_fake.h"
 
+#include "graph/rope_turns.h"
+
 #include <math.h>
 
 static struct fake f;
@@ -221,11 +223,17 @@ Test(graph_ops, rope_tables)
         {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", n_rot=8", 2},
         {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", freq_scale=0.5", 2},
         {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", freq_scale=1", 1},
-        {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", ext_factor=1", 2},
+        {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", ext_factor=1", 1},
         {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", attn_factor=2", 2},
-        {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", beta_fast=3", 2},
-        {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", beta_slow=3", 2},
-        {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", n_ctx_orig=3", 2},
+        {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", beta_fast=3", 1},
+        {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", beta_slow=3", 1},
+        {"d_head=16, base=100, layout=\"norm\"", "d_head=16, base=100, layout=\"norm\", n_ctx_orig=3", 1},
+        /* without interpolation the corrections change nothing; with it they do */
+        {"d_head=16, base=100, layout=\"norm\", freq_scale=0.25, ext_factor=1, n_ctx_orig=64", "d_head=16, base=100, layout=\"norm\", freq_scale=0.25", 2},
+        {"d_head=16, base=100, layout=\"norm\", freq_scale=0.25, ext_factor=1, n_ctx_orig=64", "d_head=16, base=100, layout=\"norm\", freq_scale=0.25, ext_factor=1, n_ctx_orig=128", 2},
+        {"d_head=16, base=100, layout=\"norm\", freq_scale=0.25, ext_factor=1, n_ctx_orig=64", "d_head=16, base=100, layout=\"norm\", freq_scale=0.25, ext_factor=1, n_ctx_orig=64, beta_fast=3", 2},
+        {"d_head=16, base=100, layout=\"norm\", freq_scale=0.25, ext_factor=1, n_ctx_orig=64", "d_head=16, base=100, layout=\"norm\", freq_scale=0.25, ext_factor=1, n_ctx_orig=64, beta_slow=0.25", 2},
+        {"d_head=16, base=100, layout=\"norm\", freq_scale=0.25, ext_factor=1, n_ctx_orig=64", "d_head=16, base=100, layout=\"norm\", freq_scale=0.25, ext_factor=1, n_ctx_orig=64", 1},
         {"d_head=8, base=100, layout=\"norm\"", "d_head=8, base=100, layout=\"norm\", factors=f4", 2},
         {"d_head=8, base=100, layout=\"norm\", factors=f4", "d_head=8, base=100, layout=\"norm\", factors=f4", 1},
         {"d_head=8, base=100, layout=\"norm\", factors=f4", "d_head=8, base=100, layout=\"norm\", factors=g4", 2},
@@ -245,8 +253,15 @@ Test(graph_ops, rope_tables)
                                " beta_slow=4, n_ctx_orig=5)");
     const struct bl_node *table = only(g, BL_NODE_ROPE_TABLE), *rope = only(g, BL_NODE_ROPE);
     const struct bl_params_rope_table *p = &table->params.rope_table;
-    cr_assert(p->n_rot == 8 && p->has_factors == 1 && p->base == 100 && p->freq_scale == 0.5f && p->ext_factor == 1 && p->attn_factor == 2 && p->beta_fast == 3 &&
-              p->beta_slow == 4 && p->n_ctx_orig == 5);
+    const struct bl_rope_scaling scaling = {8, 100, 0.5, 1, 3, 4, 5};
+    struct bl_graph_tensor f4;
+    cr_assert(f.source.tensor(&f, "f4", &f4));
+    for (uint32_t j = 0; j < 4; j++) {
+        uint64_t turns;
+        cr_assert(bl_rope_turns(&scaling, j, 1.0 + f4.id + j, &turns));
+        cr_assert_eq((uint64_t)g->constants[table->constant + 2 * j + 1] << 32 | g->constants[table->constant + 2 * j], turns);
+    }
+    cr_assert(p->n_rot == 8 && p->attn_factor == 2);
     cr_assert_eq(g->values[table->out].columns, 8);
     cr_assert_eq(rope->in[1], table->out);
     cr_assert(rope->params.rope.heads == 4 && rope->params.rope.d_head == 16 && rope->params.rope.n_rot == 8 && rope->params.rope.layout == BL_ROPE_NEOX);

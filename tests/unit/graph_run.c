@@ -8,6 +8,8 @@
 
 enum { ROWS = 5, OUT_ROWS = 2, VOCABULARY = 16, N_SEEDS = 30, N_CHAOS = 3, LIST_ROWS = 8 };
 
+static uint64_t max_binding_bytes; /* of the devices that run_graph opens; 0: no limit */
+
 struct weights {
     bl_buffer *buffer;
     uint64_t offset[FAKE_TENSORS], bytes;
@@ -77,6 +79,15 @@ static bl_buffer *make_step(bl_device *device, uint64_t bytes)
     return buffer;
 }
 
+static bl_buffer *make_constants(bl_device *device, const struct bl_graph *g)
+{
+    bl_buffer *buffer = new_buffer(device, g->n_constants * 4, BL_MEM_UPLOAD, "constants");
+    if (g->n_constants)
+        memcpy(bl_buffer_host(buffer), g->constants, g->n_constants * 4);
+    cr_assert_eq(bl_buffer_sync(buffer, 0, bl_buffer_bytes(buffer), true), BL_OK);
+    return buffer;
+}
+
 /* One step of the graph on a device of its own; the logits of the output rows. */
 static void run_graph(const struct bl_graph *g, const struct fake *f, const char *name, uint64_t chaos_seed, enum bl_schedule_kind kind, float *logits)
 {
@@ -86,6 +97,7 @@ static void run_graph(const struct bl_graph *g, const struct fake *f, const char
     params.device = name;
     params.n_threads = 2;
     params.chaos_seed = chaos_seed;
+    params.max_binding_bytes = max_binding_bytes;
     cr_assert_eq(bl_device_open(&params, &device), BL_OK, "%s", bl_error_text());
 
     struct weights weights;
@@ -104,6 +116,7 @@ static void run_graph(const struct bl_graph *g, const struct fake *f, const char
                                     .activations = new_buffer(device, plan->bytes, BL_MEM_DEVICE, "activations"),
                                     .step = make_step(device, step_bytes),
                                     .logits = new_buffer(device, 4 * VOCABULARY * OUT_ROWS, BL_MEM_SHARED, "logits"),
+                                    .constants = make_constants(device, g),
                                     .logits_bytes_per_row = 4 * VOCABULARY,
                                     .kv = new_buffer(device, kv_bytes, BL_MEM_DEVICE, "kv"),
                                     .kv_format = BL_FMT_F32,
@@ -123,7 +136,7 @@ static void run_graph(const struct bl_graph *g, const struct fake *f, const char
     memcpy(logits, bl_buffer_host(target.logits), 4 * VOCABULARY * OUT_ROWS);
     bl_queue_destroy(queue);
     bl_list_destroy(list);
-    bl_buffer *const buffers[] = {target.activations, target.step, target.logits, target.kv, weights.buffer};
+    bl_buffer *const buffers[] = {target.activations, target.step, target.logits, target.constants, target.kv, weights.buffer};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         bl_buffer_destroy(buffers[i]);
     bl_plan_destroy(plan);
@@ -169,6 +182,34 @@ static void linear_by_hand(const float *x, uint32_t tensor, uint32_t first, uint
         for (uint32_t c = 0; c < 64; c++)
             y[r] += x[c] * weight_of(tensor, (first + r) * UINT64_C(64) + c);
     }
+}
+
+/* Matrices that one binding cannot hold: the embedding in pieces, linears of more segments than a launch has, biases and residuals with
+ * them. 32 rows of 64 f32 are 8,192 bytes. */
+Test(graph_run, matrices_beyond_the_largest_binding)
+{
+    static struct fake f;
+    float expected[VOCABULARY * OUT_ROWS], got[VOCABULARY * OUT_ROWS];
+    fake_init(&f, "test");
+    fake_tensor(&f, "token_embd.weight", BL_FMT_F32, 64, 100);
+    fake_tensor(&f, "w.weight", BL_FMT_F32, 64, 64 * 5 + 8);
+    fake_tensor(&f, "w.bias", BL_FMT_F32, 64 * 5 + 8, 1);
+    fake_tensor(&f, "d.weight", BL_FMT_F32, 64 * 5 + 8, 64);
+    fake_tensor(&f, "o.weight", BL_FMT_F32, 64, VOCABULARY);
+    struct bl_graph *g = must_parse(&f, "x = embed(tokens, token_embd)\ny = x + linear(linear(x, w), d)\nz = y + linear(linear(x, w), d)\n"
+                                        "logits = linear(select(z, outputs), o)\n");
+    cr_assert_eq(bl_graph_fuse(g), BL_OK);
+    for (int kind = 0; kind < BL_SCHEDULE_COUNT; kind++) {
+        run_graph(g, &f, "cpu", 0, (enum bl_schedule_kind)kind, expected);
+        static const uint64_t limits[] = {45000, 60000, 84000};
+        for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+            max_binding_bytes = limits[i];
+            run_graph(g, &f, "chaos(cpu)", 1 + i, (enum bl_schedule_kind)kind, got);
+            max_binding_bytes = 0;
+            cr_assert_eq(memcmp(got, expected, sizeof got), 0, "%s, limit %llu", bl_schedule_name((enum bl_schedule_kind)kind), (unsigned long long)limits[i]);
+        }
+    }
+    bl_graph_destroy(g);
 }
 
 /* Biases, slices of both, residuals and groups of linears: against plain loops. */

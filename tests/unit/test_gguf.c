@@ -445,7 +445,9 @@ static void report(void *user, const char *line)
 static bl_status verify(void)
 {
     n_reports = 0;
-    return bl_model_file_verify(file, report, NULL);
+    uint64_t n_findings;
+    bl_status status = bl_model_file_verify(file, report, NULL, &n_findings);
+    return status == BL_OK && n_findings ? BL_EFORMAT : status;
 }
 
 Test(verify, finds_every_bad_scale)

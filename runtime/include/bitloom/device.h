@@ -48,6 +48,7 @@ typedef struct bl_device_params {
     uint32_t n_threads;    /* CPU: threads that compute, the caller's included; 0 = one per core that this process may use */
     uint32_t cpu_mask;     /* CPU: levels allowed, bits 1 << level; 0 = all */
     uint64_t chaos_seed;   /* chaos: which random order; equal seeds give equal orders */
+    uint64_t max_binding_bytes; /* pretend that no binding may be larger, for tests; 0 = the device's own limit */
     uint64_t chaos_fail_at; /* chaos: the n-th fallible call (1 = first) fails; 0 = none */
 } bl_device_params;
 BL_API void bl_device_default_params(bl_device_params *params);
@@ -67,7 +68,7 @@ typedef struct bl_caps {
     uint32_t memory_kinds;        /* bits 1 << enum bl_memory_kind that buffer_create accepts */
     uint32_t max_push_bytes;      /* at least 128 */
     uint32_t max_bindings;        /* per dispatch, at least 18 */
-    uint64_t max_binding_bytes;   /* largest range of one binding */
+    uint64_t max_binding_bytes;   /* largest range of one binding; larger matrices are worked on in pieces. 0 = unlimited */
     uint64_t buffer_alignment;    /* of binding offsets, a power of two; 1 = any */
     uint32_t max_queues;
     uint32_t n_threads;           /* CPU: threads that compute */

@@ -19,7 +19,7 @@ typedef struct bl_inspect_params {
 } bl_inspect_params;
 BL_API bl_status bl_file_inspect(const char *path, const bl_inspect_params *params, bl_text_fn write, void *user) BL_MUST_USE;
 
-/* Every finding is one line to `write`; BL_EFORMAT when there was any. */
+/* Every finding is one line to `write`: about the bytes, then whether the graph and the tokenizer would load. BL_EFORMAT when there was any. */
 BL_API bl_status bl_file_verify(const char *path, bl_text_fn write, void *user) BL_MUST_USE;
 
 typedef enum bl_graph_form { BL_GRAPH_TEXT = 0, BL_GRAPH_DOT, BL_GRAPH_JSON, BL_GRAPH_STATS } bl_graph_form;

@@ -36,7 +36,8 @@ BL_API void bl_generate_default_params(bl_generate_params *params);
 
 typedef struct bl_generate_result {
     uint32_t n_prompt, n_generated;
-    uint64_t prompt_ns, generate_ns; /* generate_ns covers the steps after the prompt's */
+    uint32_t n_steps;   /* steps of the model after the prompt's: the first token comes from the prompt's logits */
+    uint64_t prompt_ns, generate_ns; /* generate_ns covers these steps */
     bl_end end;
 } bl_generate_result;
 

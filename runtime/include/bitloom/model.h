@@ -19,12 +19,14 @@ typedef struct bl_sequence bl_sequence;
 
 typedef enum bl_number { BL_NUMBER_DEFAULT = 0, BL_NUMBER_F32, BL_NUMBER_F16, BL_NUMBER_Q8 } bl_number;
 
+#define BL_CONTEXT_FULL UINT32_MAX /* all positions that the model was made for; 4,096 if the file does not say */
+
 typedef struct bl_model_params {
     size_t struct_size;        /* sizeof(bl_model_params); set by bl_model_default_params */
     bl_device_params device;   /* where to compute */
     const char *graph_text;    /* a graph text that replaces the file's and the built-in one; NULL: none */
     const char *graph_name;    /* its name in messages */
-    uint32_t context;          /* positions per sequence; 0: what the model was made for, at most 4,096 */
+    uint32_t context;          /* positions per sequence; 0: what the model was made for, at most 4,096; or BL_CONTEXT_FULL */
     uint32_t max_sequences;    /* sequences alive at once, 1..256; default 1 */
     uint32_t batch;            /* rows computed at once while a prompt is read, 1..512; default 512 */
     uint32_t max_outputs;      /* rows of one bl_forward whose logits can be kept; default max_sequences */
