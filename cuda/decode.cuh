@@ -3,9 +3,7 @@
  * integer dot is scale[h] * (dp4a(q, x) - offset * sum(x)), exact. Rows begin at even addresses: every block has an even number of bytes. */
 #ifndef BL_CUDA_DECODE_CUH
 #define BL_CUDA_DECODE_CUH
-#ifndef _Static_assert
-#define _Static_assert static_assert
-#endif
+#include "cuda/device.cuh"
 #include "hal/formats.h"
 
 struct bl_block32 {
@@ -31,20 +29,48 @@ __device__ __forceinline__ uint32_t bl_spread(uint32_t bits, uint32_t at)
     return ((bits & 1u) | (bits & 2u) << 7 | (bits & 4u) << 14 | (bits & 8u) << 21) << at;
 }
 
+template <int FORMAT> __host__ __device__ constexpr bool bl_is_k()
+{
+    return FORMAT >= BL_FMT_Q2_K && FORMAT <= BL_FMT_Q6_K;
+}
+
+template <int FORMAT> __host__ __device__ constexpr bool bl_is_quant()
+{
+    return FORMAT >= BL_FMT_Q4_0 && FORMAT <= BL_FMT_Q6_K;
+}
+
+template <int FORMAT> __host__ __device__ constexpr bool bl_has_min()
+{
+    return FORMAT == BL_FMT_Q4_1 || FORMAT == BL_FMT_Q5_1 || FORMAT == BL_FMT_Q2_K || FORMAT == BL_FMT_Q4_K || FORMAT == BL_FMT_Q5_K;
+}
+
+template <int FORMAT> __host__ __device__ constexpr uint32_t bl_block_bytes()
+{
+    constexpr uint32_t bytes[] = {
+        0,
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) bytes,
+#include "hal/formats.def"
+#undef BL_FORMAT
+    };
+    return bytes[FORMAT];
+}
+
+template <int FORMAT> __device__ __forceinline__ size_t bl_row_bytes(uint32_t columns)
+{
+    return (size_t)(columns / (bl_is_k<FORMAT>() ? 256 : bl_is_quant<FORMAT>() ? 32 : 1)) * bl_block_bytes<FORMAT>();
+}
+
 template <int FORMAT> __device__ __forceinline__ void bl_decode32(const uint8_t *row, uint32_t block, bl_block32 &out)
 {
-    constexpr bool is_k = FORMAT >= BL_FMT_Q2_K && FORMAT <= BL_FMT_Q6_K;
-    constexpr uint32_t bytes = FORMAT == BL_FMT_Q4_0 ? 18 : FORMAT == BL_FMT_Q4_1 ? 20 : FORMAT == BL_FMT_Q5_0 ? 22 : FORMAT == BL_FMT_Q5_1 ? 24 :
-                               FORMAT == BL_FMT_Q8_0 ? 34 : FORMAT == BL_FMT_Q2_K ? 84 : FORMAT == BL_FMT_Q3_K ? 110 :
-                               FORMAT == BL_FMT_Q4_K ? 144 : FORMAT == BL_FMT_Q5_K ? 176 : 210;
+    constexpr bool is_k = bl_is_k<FORMAT>();
+    constexpr uint32_t bytes = bl_block_bytes<FORMAT>();
     const uint32_t j = is_k ? block % 8 : 0, h = j / 4;
     const uint8_t *b = row + (size_t)(is_k ? block / 8 : block) * bytes;
     out.scale[0] = out.scale[1] = out.min[0] = out.min[1] = 1;
     out.offset = FORMAT == BL_FMT_Q4_0 ? 8 : FORMAT == BL_FMT_Q5_0 ? 16 : FORMAT == BL_FMT_Q3_K ? 4 : FORMAT == BL_FMT_Q6_K ? 32 : 0;
     constexpr uint32_t d_at = FORMAT == BL_FMT_Q2_K ? 80 : FORMAT == BL_FMT_Q3_K ? 108 : FORMAT == BL_FMT_Q6_K ? 208 : 0;
-    constexpr bool has_e = FORMAT != BL_FMT_Q4_0 && FORMAT != BL_FMT_Q5_0 && FORMAT != BL_FMT_Q8_0 && FORMAT != BL_FMT_Q3_K && FORMAT != BL_FMT_Q6_K;
     out.d = *reinterpret_cast<const uint16_t *>(b + d_at);
-    out.e = has_e ? *reinterpret_cast<const uint16_t *>(b + d_at + 2) : (uint16_t)0;
+    out.e = bl_has_min<FORMAT>() ? *reinterpret_cast<const uint16_t *>(b + d_at + 2) : (uint16_t)0;
 #pragma unroll
     for (uint32_t i = 0; i < 8; i++) {
         const uint32_t shift = i / 4 * 4, c = i % 4 * 4, pairs = j % 4 * 2;
@@ -86,5 +112,26 @@ template <int FORMAT> __device__ __forceinline__ void bl_decode32(const uint8_t 
             out.scale[i] = (int8_t)bl_load8(b, 192 + 2 * j + i);
         }
     }
+}
+
+__device__ __forceinline__ float bl_min_scale(bool is_subtracted, uint16_t e)
+{
+    return is_subtracted ? -bl_half(e) : bl_half(e);
+}
+
+/* Column c of 32 as a float. */
+template <int FORMAT> __device__ __forceinline__ float bl_weight(const bl_block32 &b, uint32_t c)
+{
+    const int32_t q = (int8_t)(b.q[c / 4] >> c % 4 * 8) - b.offset;
+    const float w = (bl_half(b.d) * (float)b.scale[c / 16]) * (float)q;
+    return bl_has_min<FORMAT>() ? w + bl_min_scale(bl_is_k<FORMAT>(), b.e) * (float)b.min[c / 16] : w;
+}
+
+template <int FORMAT> __device__ __forceinline__ float bl_float_weight(const uint8_t *row, uint32_t column)
+{
+    if (FORMAT == BL_FMT_F32)
+        return reinterpret_cast<const float *>(row)[column];
+    const uint16_t bits = reinterpret_cast<const uint16_t *>(row)[column];
+    return FORMAT == BL_FMT_F16 ? bl_half(bits) : bl_bf16_to_f32(bits);
 }
 #endif

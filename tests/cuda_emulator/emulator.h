@@ -94,6 +94,8 @@ uint32_t ballot(place where, uint32_t mask, bool predicate);
 #define EMU_HERE emu::place{__FILE__, __LINE__}
 #define __global__
 #define __device__
+#define __host__
+#define __grid_constant__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __restrict__
