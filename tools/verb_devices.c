@@ -18,7 +18,7 @@ static void print_json_string(const char *s)
     putchar('"');
 }
 
-static int describe(const bl_device_info *info, const struct options *o, uint32_t cpu_mask, bool first)
+static void describe(const bl_device_info *info, const struct options *o, uint32_t cpu_mask, bool first)
 {
     bl_device_params params;
     bl_device_default_params(&params);
@@ -28,15 +28,16 @@ static int describe(const bl_device_info *info, const struct options *o, uint32_
     bl_device *device = NULL;
     uint64_t free_bytes = 0, total_bytes = 0;
     uint32_t threads = 0;
-    bool missing = info->why_missing[0] != 0;
-    if (!missing) {
-        if (bl_device_open(&params, &device) != BL_OK || bl_device_memory(device, &free_bytes, &total_bytes) != BL_OK) {
-            bl_device_close(device);
-            return report_error();
-        }
-        threads = bl_device_caps(device)->n_threads;
+    char why[sizeof info->why_missing];
+    snprintf(why, sizeof why, "%s", info->why_missing);
+    if (!why[0]) { /* one that cannot be opened after all is a line like the others */
+        if (bl_device_open(&params, &device) != BL_OK || bl_device_memory(device, &free_bytes, &total_bytes) != BL_OK)
+            snprintf(why, sizeof why, "%s", bl_error_text());
+        else
+            threads = bl_device_caps(device)->n_threads;
         bl_device_close(device);
     }
+    bool missing = why[0] != 0;
     if (o->json) {
         printf("%s\n  {\"id\": ", first ? "" : ",");
         print_json_string(info->id);
@@ -46,17 +47,21 @@ static int describe(const bl_device_info *info, const struct options *o, uint32_
         print_json_string(info->name);
         if (missing) {
             printf(", \"missing\": ");
-            print_json_string(info->why_missing);
+            print_json_string(why);
         } else {
             printf(", \"threads\": %u, \"free_bytes\": %llu, \"total_bytes\": %llu", threads, (unsigned long long)free_bytes, (unsigned long long)total_bytes);
         }
         printf("}");
     } else if (missing) {
-        printf("%-10s missing: %s\n", info->id, info->why_missing);
+        printf("%-10s missing: %s\n", info->id, why);
     } else {
-        printf("%-10s %s, %u threads, %.1f of %.1f GB free\n", info->id, info->name, threads, (double)free_bytes / 1e9, (double)total_bytes / 1e9);
+        printf("%-10s %s", info->id, info->name);
+        if (threads)
+            printf(", %u threads", threads);
+        if (total_bytes)
+            printf(", %.1f of %.1f GB free", (double)free_bytes / 1e9, (double)total_bytes / 1e9);
+        printf("\n");
     }
-    return EXIT_OK;
 }
 
 int verb_devices(struct options *o)
@@ -70,17 +75,16 @@ int verb_devices(struct options *o)
         report_error();
         return EXIT_USAGE;
     }
-    int code = EXIT_OK;
     if (o->json)
         printf("[");
-    for (uint32_t i = 0; i < n && i < 64 && code == EXIT_OK; i++)
+    for (uint32_t i = 0; i < n && i < 64; i++)
         if (!o->device || strcmp(o->device, "auto") == 0 || strcmp(o->device, infos[i].id) == 0)
-            code = describe(&infos[i], o, cpu_mask, shown++ == 0);
-    if (code == EXIT_OK && !shown) {
+            describe(&infos[i], o, cpu_mask, shown++ == 0);
+    if (!shown) {
         fprintf(stderr, "bitloom: no device is called '%s'\n", o->device ? o->device : "");
         return EXIT_FAILED;
     }
     if (o->json)
         printf("\n]\n");
-    return finish_stdout(code);
+    return finish_stdout(EXIT_OK);
 }

@@ -3,6 +3,8 @@
 
 #include "hal/core.h"
 
+#include <string.h>
+
 bl_status bl_kernel_get(bl_device *device, struct bl_kernel_key key, bl_kernel **out)
 {
     bl_errors_clear();
@@ -41,6 +43,24 @@ bl_status bl_kernel_get(bl_device *device, struct bl_kernel_key key, bl_kernel *
         BL_FAIL(BL_EUNSUPPORTED, "device %s has no kernel %s (rows %u, tuning %u)", core->id, name, key.row_class, key.tuning);
     }
     return BL_OK;
+}
+
+bl_status bl_kernel_find(bl_device *device, const char *name, bl_kernel **out)
+{
+    struct bl_kernel_key keys[512];
+    size_t n = bl_kernel_keys(keys, sizeof keys / sizeof keys[0]);
+    bl_errors_clear();
+    REQUIRE_OBJECT(out);
+    *out = NULL;
+    REQUIRE_OBJECT(device);
+    REQUIRE_OBJECT(name);
+    for (size_t i = 0; i < n && i < sizeof keys / sizeof keys[0]; i++) {
+        char known[64];
+        bl_kernel_key_name(keys[i], known, sizeof known);
+        if (strcmp(known, name) == 0)
+            return bl_kernel_get(device, keys[i], out);
+    }
+    BL_FAIL(BL_EINVAL, "bl_kernel_find: no kernel is called \"%.64s\"", name);
 }
 
 const char *bl_kernel_name(const bl_kernel *kernel)

@@ -1,4 +1,4 @@
-/* kernel.h: kernels by key, for the runtime's own use (the public API sees kernels only inside graphs).
+/* kernel.h: kernels by key, for the runtime's own use (the public API finds them by name).
  * The cache lives in the device: one bl_kernel per key, and UNSUPPORTED is remembered too. */
 #ifndef BL_HAL_KERNEL_H
 #define BL_HAL_KERNEL_H
@@ -8,6 +8,4 @@
 
 /* Borrowed: owned by the device, alive until it closes. BL_EUNSUPPORTED is a normal answer (and the only capability test). */
 bl_status bl_kernel_get(bl_device *device, struct bl_kernel_key key, bl_kernel **out) BL_MUST_USE;
-/* "matvec_q4_k_q8_avx2" */
-const char *bl_kernel_name(const bl_kernel *kernel);
 #endif

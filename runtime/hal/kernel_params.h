@@ -182,6 +182,11 @@ struct bl_params_select {
     uint32_t columns;
 };
 
+#ifdef __cplusplus
+static_assert(sizeof(struct bl_q8_block) == 76, "q8 block has no padding");
+static_assert(sizeof(struct bl_params_linear) <= 128, "push constants");
+#else
 _Static_assert(sizeof(struct bl_q8_block) == 76, "q8 block has no padding");
 _Static_assert(sizeof(struct bl_params_linear) <= 128, "push constants");
+#endif
 #endif

@@ -14,6 +14,8 @@ static void refuses_unknown_keys(struct conf *conf)
         CHECK(kernel == NULL);
     }
     CHECK_REFUSED(bl_kernel_get(NULL, binary_key, &kernel), BL_EINVAL, "device");
+    CHECK_REFUSED(bl_kernel_find(conf->device, "binary_f33", &kernel), BL_EINVAL, "binary_f33");
+    CHECK_REFUSED(bl_kernel_find(conf->device, NULL, &kernel), BL_EINVAL, "name");
 }
 
 static void has_all_keys(struct conf *conf)
@@ -28,6 +30,8 @@ static void has_all_keys(struct conf *conf)
         CHECK_OK(bl_kernel_get(conf->device, keys[k], &again));
         CHECK(kernel == again);
         bl_kernel_key_name(keys[k], name, sizeof name);
+        CHECK_OK(bl_kernel_find(conf->device, name, &again));
+        CHECK(kernel == again);
         CHECK(strncmp(bl_kernel_name(kernel), name, strlen(name)) == 0 && bl_kernel_name(kernel)[strlen(name)] == '_');
     }
 }

@@ -137,6 +137,14 @@ typedef struct bl_binding {
     bl_access access;
 } bl_binding;
 
+/* A kernel by its name in the table that `bitloom devices` and the tests share: op, row class, weight format, activation format, as in
+ * "binary_f32", "matvec_q4_1_q8", "matvec8_q4_1_q8" (2 to 8 rows), "matmul_q4_1_q8". What it reads, what it writes, its push constants and
+ * its size are said in bitloom/kernel_params.h. Borrowed: the device owns it and keeps it until it is closed. A name that no kernel has is
+ * BL_EINVAL; one that this device cannot run BL_EUNSUPPORTED. Any thread. */
+BL_API bl_status bl_kernel_find(bl_device *device, const char *name, bl_kernel **out) BL_MUST_USE;
+/* Its full name, with what runs it: "matvec_q4_k_q8_avx2". */
+BL_API const char *bl_kernel_name(const bl_kernel *kernel);
+
 #define BL_MAX_LANES 1024u
 /* Order: nodes of one lane run in recorded order. Nodes of different lanes are unordered unless `waits` names earlier nodes of the list.
  * Recorded order is a legal serial order. A write that another lane's node could see without a wait is a mistake that bl_list_end finds

@@ -1,0 +1,155 @@
+/* list.c: lists as command buffers. A node's wave is one more than the latest wave of what it must follow, so the nodes of a wave are free
+ * of each other: they are recorded together, with one barrier between waves. */
+#include "vk.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+bl_status vk_list_begin(bl_device *device, uint32_t flags, bl_list **out)
+{
+    (void)device;
+    (void)flags;
+    struct vk_list *list = calloc(1, sizeof *list);
+    if (!list)
+        BL_FAIL(BL_ENOMEM, "list: out of memory");
+    *out = &list->base;
+    return BL_OK;
+}
+
+void vk_list_destroy(bl_list *base)
+{
+    struct vk_list *list = (struct vk_list *)base;
+    struct vk_device *device = (struct vk_device *)base->device;
+    if (list->pool)
+        device->fns.DestroyCommandPool(device->handle, list->pool, NULL);
+    free(list->nodes);
+    free(list);
+}
+
+static bl_status add_node(struct vk_list *list, uint32_t lane, const uint32_t *waits, uint32_t n_waits, struct vk_node **out)
+{
+    if (list->n_nodes == list->capacity) {
+        uint32_t larger = list->capacity ? 2 * list->capacity : 64;
+        struct vk_node *nodes = realloc(list->nodes, larger * sizeof *nodes);
+        if (!nodes)
+            BL_FAIL(BL_ENOMEM, "list: out of memory after %u nodes", list->n_nodes);
+        list->nodes = nodes;
+        list->capacity = larger;
+    }
+    uint32_t wave = list->wave_of_lane[lane]; /* waves count from 1 */
+    for (uint32_t w = 0; w < n_waits; w++)
+        wave = list->nodes[waits[w]].wave > wave ? list->nodes[waits[w]].wave : wave;
+    *out = &list->nodes[list->n_nodes++];
+    **out = (struct vk_node){.lane = lane, .wave = ++wave};
+    list->wave_of_lane[lane] = wave;
+    list->n_waves = wave > list->n_waves ? wave : list->n_waves;
+    return BL_OK;
+}
+
+bl_status vk_list_dispatch(bl_list *list, uint32_t node, const struct bl_recorded_dispatch *dispatch)
+{
+    (void)list;
+    (void)node;
+    (void)dispatch;
+    BL_FAIL(BL_EUNSUPPORTED, "vulkan: no kernel");
+}
+
+bl_status vk_list_copy(bl_list *base, uint32_t id, bl_buffer *to, uint64_t to_offset, bl_buffer *from, uint64_t from_offset, uint64_t bytes,
+                       const struct bl_recorded_order *order)
+{
+    struct vk_node *node = NULL;
+    struct vk_list *list = (struct vk_list *)base;
+    assert(id == list->n_nodes);
+    (void)id;
+    BL_TRY(add_node(list, order->lane, order->waits, order->n_waits, &node));
+    node->to = ((struct vk_buffer *)to)->handle;
+    node->from = ((struct vk_buffer *)from)->handle;
+    node->to_offset = to_offset;
+    node->from_offset = from_offset;
+    node->bytes = bytes;
+    return BL_OK;
+}
+
+bl_status vk_list_fill(bl_list *base, uint32_t id, bl_buffer *buffer, uint64_t offset, uint64_t bytes, uint32_t pattern,
+                       const struct bl_recorded_order *order)
+{
+    struct vk_node *node = NULL;
+    struct vk_list *list = (struct vk_list *)base;
+    assert(id == list->n_nodes);
+    (void)id;
+    BL_TRY(add_node(list, order->lane, order->waits, order->n_waits, &node));
+    node->to = ((struct vk_buffer *)buffer)->handle;
+    node->to_offset = offset;
+    node->bytes = bytes;
+    node->pattern = pattern;
+    return BL_OK;
+}
+
+static void barrier(const struct vk_device *device, VkCommandBuffer commands, VkPipelineStageFlags to, VkAccessFlags extra)
+{
+    const VkPipelineStageFlags work = VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+    const VkAccessFlags writes = VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_SHADER_WRITE_BIT,
+                        reads = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_SHADER_READ_BIT;
+    const VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = writes,
+                                    .dstAccessMask = to == VK_PIPELINE_STAGE_HOST_BIT ? extra : writes | reads};
+    device->fns.CmdPipelineBarrier(commands, work, to == VK_PIPELINE_STAGE_HOST_BIT ? to : work, 0, 1, &memory, 0, NULL, 0, NULL);
+}
+
+static void record(const struct vk_device *device, VkCommandBuffer commands, const struct vk_node *node)
+{
+    if (!node->from) {
+        device->fns.CmdFillBuffer(commands, node->to, node->to_offset, node->bytes, node->pattern);
+        return;
+    }
+    const VkBufferCopy region = {.srcOffset = node->from_offset, .dstOffset = node->to_offset, .size = node->bytes};
+    device->fns.CmdCopyBuffer(commands, node->from, node->to, 1, &region);
+}
+
+/* Node ids in order of waves, recorded order within one. */
+static bl_status sort_nodes(const struct vk_list *list, uint32_t **out)
+{
+    uint32_t *first = calloc((size_t)list->n_waves + 2, sizeof *first), *sorted = malloc(((size_t)list->n_nodes + 1) * sizeof *sorted);
+    if (!first || !sorted) {
+        free(first);
+        free(sorted);
+        BL_FAIL(BL_ENOMEM, "list: out of memory for %u nodes", list->n_nodes);
+    }
+    for (uint32_t n = 0; n < list->n_nodes; n++)
+        first[list->nodes[n].wave + 1]++;
+    for (uint32_t w = 1; w < list->n_waves + 2; w++)
+        first[w] += first[w - 1];
+    for (uint32_t n = 0; n < list->n_nodes; n++)
+        sorted[first[list->nodes[n].wave]++] = n;
+    free(first);
+    *out = sorted;
+    return BL_OK;
+}
+
+bl_status vk_list_end(bl_list *base)
+{
+    struct vk_list *list = (struct vk_list *)base;
+    struct vk_device *device = (struct vk_device *)base->device;
+    const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
+    BL_TRY(vk_answer(device, device->fns.CreateCommandPool(device->handle, &pool, NULL, &list->pool), "vkCreateCommandPool"));
+    const VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = list->pool,
+                                                  .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
+    BL_TRY(vk_answer(device, device->fns.AllocateCommandBuffers(device->handle, &allocate, &list->commands), "vkAllocateCommandBuffers"));
+    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                            .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
+    BL_TRY(vk_answer(device, device->fns.BeginCommandBuffer(list->commands, &begin), "vkBeginCommandBuffer"));
+    uint32_t *sorted = NULL, wave = 0;
+    BL_TRY(sort_nodes(list, &sorted));
+    for (uint32_t n = 0; n < list->n_nodes; n++) {
+        const struct vk_node *node = &list->nodes[sorted[n]];
+        if (node->wave != wave) /* the first one: after what was submitted before */
+            barrier(device, list->commands, VK_PIPELINE_STAGE_TRANSFER_BIT, 0);
+        wave = node->wave;
+        record(device, list->commands, node);
+    }
+    free(sorted);
+    barrier(device, list->commands, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+    BL_TRY(vk_answer(device, device->fns.EndCommandBuffer(list->commands), "vkEndCommandBuffer"));
+    free(list->nodes);
+    list->nodes = NULL;
+    return BL_OK;
+}
