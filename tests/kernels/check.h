@@ -77,6 +77,15 @@ bool within_limit(enum limit limit, double measured);
 double nmse(const double *truth, const float *got, size_t n); /* 0 when both are all zeros */
 void print_limits(FILE *f, bool json);
 
+/* Another implementation of the table, compared with level C in place of the CPU's other levels. NULL in kernel-check itself; a program that
+ * links a definition of `other_kernels` checks that one. run: NULL or what went wrong. */
+struct other_kernels {
+    const char *name; /* "cuda" */
+    bool (*has)(struct bl_kernel_key key);
+    const char *(*run)(struct bl_kernel_key key, void *const *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows);
+};
+extern const struct other_kernels *const other_kernels;
+
 /* Filters and counts. */
 extern struct options {
     const char *kernel, *level;

@@ -114,6 +114,29 @@ void report_failure(const struct launch *l, const char *kernel_name, const char 
     printf("FAIL %s: %s: %s (seed %llu)\n", kernel_name, l->label, what, (unsigned long long)options.seed);
 }
 
+static void fresh_outputs(struct launch *l)
+{
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->buffers[i].is_output)
+            memcpy(l->buffers[i].data, l->buffers[i].initial, l->buffers[i].bytes);
+}
+
+/* NULL, or what was touched that should not be. */
+static const char *harm_done(const struct launch *l)
+{
+    const char *what = NULL;
+    for (uint32_t i = 0; i < l->n; i++) {
+        const struct buffer *b = &l->buffers[i];
+        if (b->is_alias)
+            continue;
+        if (!guards_hold(b))
+            what = "wrote outside a binding";
+        if (!b->is_output && memcmp(b->data, b->initial, b->bytes))
+            what = "wrote to an input";
+    }
+    return what;
+}
+
 bool launch_run(struct launch *l, const struct bl_cpu_kernel *kernel, bool in_pieces)
 {
     char name[96];
@@ -125,9 +148,7 @@ bool launch_run(struct launch *l, const struct bl_cpu_kernel *kernel, bool in_pi
     uint8_t *scratch = allocate(scratch_bytes + GUARD);
     memset(scratch, SCRATCH_BYTE, scratch_bytes);
     memset(scratch + scratch_bytes, GUARD_BYTE, GUARD);
-    for (uint32_t i = 0; i < l->n; i++)
-        if (l->buffers[i].is_output)
-            memcpy(l->buffers[i].data, l->buffers[i].initial, l->buffers[i].bytes);
+    fresh_outputs(l);
     if (!in_pieces) {
         kernel->fn(&call, 0, total, scratch);
     } else { /* pieces of one to three workgroups, last piece first, the scratch spoiled in between */
@@ -138,26 +159,17 @@ bool launch_run(struct launch *l, const struct bl_cpu_kernel *kernel, bool in_pi
             end = begin;
         }
     }
-    const char *what = NULL;
+    const char *what = harm_done(l);
     for (size_t i = 0; i < GUARD; i++)
         if (scratch[scratch_bytes + i] != GUARD_BYTE)
             what = "wrote past its scratch";
     free(scratch);
-    for (uint32_t i = 0; i < l->n; i++) {
-        const struct buffer *b = &l->buffers[i];
-        if (b->is_alias)
-            continue;
-        if (!guards_hold(b))
-            what = "wrote outside a binding";
-        if (!b->is_output && memcmp(b->data, b->initial, b->bytes))
-            what = "wrote to an input";
-    }
     if (what)
         report_failure(l, name, what);
     return !what;
 }
 
-static bool outputs_match(struct launch *l, enum bl_cpu_level level)
+static bool outputs_match(struct launch *l, const char *level)
 {
     for (uint32_t i = 0; i < l->n; i++) {
         const struct buffer *b = &l->buffers[i];
@@ -167,7 +179,8 @@ static bool outputs_match(struct launch *l, enum bl_cpu_level level)
         while (b->data[at] == b->expected[at])
             at++;
         char name[96], what[160];
-        full_name(name, sizeof name, l->key, level);
+        const size_t length = bl_kernel_key_name(l->key, name, sizeof name);
+        snprintf(name + length, sizeof name - length, "_%s", level);
         uint32_t got, want;
         memcpy(&got, b->data + at / 4 * 4, 4);
         memcpy(&want, b->expected + at / 4 * 4, 4);
@@ -190,6 +203,16 @@ static void keep_expected(struct launch *l)
     }
 }
 
+static bool run_other(struct launch *l)
+{
+    fresh_outputs(l);
+    const char *what = other_kernels->run(l->key, l->bindings, l->n, &l->push, l->columns, l->rows);
+    what = what ? what : harm_done(l);
+    if (what)
+        report_failure(l, other_kernels->name, what);
+    return !what && outputs_match(l, other_kernels->name);
+}
+
 void launch_check(struct launch *l, oracle_fn *oracle)
 {
     for (uint32_t i = 0; i < l->n; i++)
@@ -198,6 +221,8 @@ void launch_check(struct launch *l, oracle_fn *oracle)
     for (uint32_t level = 0; level < BL_CPU_LEVEL_COUNT; level++) {
         struct bl_cpu_kernel kernel;
         const bool is_c = level == BL_CPU_C;
+        if (!is_c && other_kernels)
+            break;
         if (!is_c && !(bl_cpu_levels_present() >> level & 1u)) {
             counts.skipped++;
             continue;
@@ -212,13 +237,18 @@ void launch_check(struct launch *l, oracle_fn *oracle)
         bool ok = launch_run(l, &kernel, false);
         if (is_c) /* level C always runs: it is the reference */
             keep_expected(l);
-        ok = ok && outputs_match(l, kernel.level) && launch_run(l, &kernel, true) && outputs_match(l, kernel.level);
+        ok = ok && outputs_match(l, bl_cpu_level_name(kernel.level)) && launch_run(l, &kernel, true) && outputs_match(l, bl_cpu_level_name(kernel.level));
         if (ok && is_c && oracle && !oracle(l)) {
             report_failure(l, "c", "too far from double precision");
             ok = false;
         }
         if (!wanted(l->key, kernel.level) && ok)
             continue;
+        counts.passed += ok;
+        counts.failed += !ok;
+    }
+    if (other_kernels && other_kernels->has(l->key)) {
+        const bool ok = run_other(l);
         counts.passed += ok;
         counts.failed += !ok;
     }

@@ -116,8 +116,15 @@ int main(int argc, char **argv)
     if (measure)
         return bench();
     check_math();
-    size_t wanted = 0;
+    size_t wanted = 0, missing = 0;
     for (size_t i = 0; i < n; i++) {
+        if (other_kernels && !other_kernels->has(keys[i])) {
+            char name[96];
+            bl_kernel_key_name(keys[i], name, sizeof name);
+            printf("missing %s_%s\n", name, other_kernels->name);
+            missing++;
+            continue;
+        }
         if (any_level_wanted(keys[i])) {
             check(keys[i]);
             wanted++;
@@ -133,6 +140,8 @@ int main(int argc, char **argv)
                counts.passed, counts.failed, counts.skipped);
     else
         printf("digest of what level c computed: %016llx (the same on every machine)\n", (unsigned long long)counts.digest);
+    if (other_kernels)
+        printf("%zu of %zu kernels have no %s\n", missing, n, other_kernels->name);
     printf("%u passed, %u failed, %u skipped\n", counts.passed, counts.failed, counts.skipped);
     return counts.failed != 0;
 }

@@ -1,0 +1,137 @@
+/* decode.cuh: 32 columns of a quantized row as bytes ready for dp4a and mma, for every format. Owns the block layouts on CUDA; knows no
+ * kernel. weight = d * scale[h] * (q - offset) + e * min[h], h = column / 16; e * min only where HAS_MIN. All q are in -128..127, so an
+ * integer dot is scale[h] * (dp4a(q, x) - offset * sum(x)), exact. Rows begin at even addresses: every block has an even number of bytes. */
+#ifndef BL_CUDA_DECODE_CUH
+#define BL_CUDA_DECODE_CUH
+#include "cuda/device.cuh"
+#include "hal/formats.h"
+
+struct bl_block32 {
+    uint32_t q[8]; /* column 4i in the low byte of q[i] */
+    int32_t scale[2], min[2], offset;
+    uint16_t d, e; /* f16; e is what is multiplied with min: m, or dmin, which is subtracted */
+};
+
+__device__ __forceinline__ uint32_t bl_load32(const uint8_t *p)
+{
+    const uint16_t *half = reinterpret_cast<const uint16_t *>(p);
+    return half[0] | (uint32_t)half[1] << 16;
+}
+
+__device__ __forceinline__ uint32_t bl_load8(const uint8_t *p, uint32_t i)
+{
+    return p[i];
+}
+
+/* Bits 0..3 of `bits` to bit `at` of four bytes. */
+__device__ __forceinline__ uint32_t bl_spread(uint32_t bits, uint32_t at)
+{
+    return ((bits & 1u) | (bits & 2u) << 7 | (bits & 4u) << 14 | (bits & 8u) << 21) << at;
+}
+
+template <int FORMAT> __host__ __device__ constexpr bool bl_is_k()
+{
+    return FORMAT >= BL_FMT_Q2_K && FORMAT <= BL_FMT_Q6_K;
+}
+
+template <int FORMAT> __host__ __device__ constexpr bool bl_is_quant()
+{
+    return FORMAT >= BL_FMT_Q4_0 && FORMAT <= BL_FMT_Q6_K;
+}
+
+template <int FORMAT> __host__ __device__ constexpr bool bl_has_min()
+{
+    return FORMAT == BL_FMT_Q4_1 || FORMAT == BL_FMT_Q5_1 || FORMAT == BL_FMT_Q2_K || FORMAT == BL_FMT_Q4_K || FORMAT == BL_FMT_Q5_K;
+}
+
+template <int FORMAT> __host__ __device__ constexpr uint32_t bl_block_bytes()
+{
+    constexpr uint32_t bytes[] = {
+        0,
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) bytes,
+#include "hal/formats.def"
+#undef BL_FORMAT
+    };
+    return bytes[FORMAT];
+}
+
+template <int FORMAT> __device__ __forceinline__ size_t bl_row_bytes(uint32_t columns)
+{
+    return (size_t)(columns / (bl_is_k<FORMAT>() ? 256 : bl_is_quant<FORMAT>() ? 32 : 1)) * bl_block_bytes<FORMAT>();
+}
+
+template <int FORMAT> __device__ __forceinline__ void bl_decode32(const uint8_t *row, uint32_t block, bl_block32 &out)
+{
+    constexpr bool is_k = bl_is_k<FORMAT>();
+    constexpr uint32_t bytes = bl_block_bytes<FORMAT>();
+    const uint32_t j = is_k ? block % 8 : 0, h = j / 4;
+    const uint8_t *b = row + (size_t)(is_k ? block / 8 : block) * bytes;
+    out.scale[0] = out.scale[1] = out.min[0] = out.min[1] = 1;
+    out.offset = FORMAT == BL_FMT_Q4_0 ? 8 : FORMAT == BL_FMT_Q5_0 ? 16 : FORMAT == BL_FMT_Q3_K ? 4 : FORMAT == BL_FMT_Q6_K ? 32 : 0;
+    constexpr uint32_t d_at = FORMAT == BL_FMT_Q2_K ? 80 : FORMAT == BL_FMT_Q3_K ? 108 : FORMAT == BL_FMT_Q6_K ? 208 : 0;
+    out.d = *reinterpret_cast<const uint16_t *>(b + d_at);
+    out.e = bl_has_min<FORMAT>() ? *reinterpret_cast<const uint16_t *>(b + d_at + 2) : (uint16_t)0;
+#pragma unroll
+    for (uint32_t i = 0; i < 8; i++) {
+        const uint32_t shift = i / 4 * 4, c = i % 4 * 4, pairs = j % 4 * 2;
+        if (FORMAT == BL_FMT_Q4_0)
+            out.q[i] = bl_load32(b + 2 + c) >> shift & 0x0f0f0f0fu;
+        else if (FORMAT == BL_FMT_Q4_1)
+            out.q[i] = bl_load32(b + 4 + c) >> shift & 0x0f0f0f0fu;
+        else if (FORMAT == BL_FMT_Q5_0)
+            out.q[i] = (bl_load32(b + 6 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32(b + 2) >> 4 * i, 4);
+        else if (FORMAT == BL_FMT_Q5_1)
+            out.q[i] = (bl_load32(b + 8 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32(b + 4) >> 4 * i, 4);
+        else if (FORMAT == BL_FMT_Q8_0)
+            out.q[i] = bl_load32(b + 2 + 4 * i);
+        else if (FORMAT == BL_FMT_Q2_K)
+            out.q[i] = bl_load32(b + 16 + 32 * h + 4 * i) >> pairs & 0x03030303u;
+        else if (FORMAT == BL_FMT_Q3_K)
+            out.q[i] = (bl_load32(b + 32 + 32 * h + 4 * i) >> pairs & 0x03030303u) | (bl_load32(b + 4 * i) >> j & 0x01010101u) << 2;
+        else if (FORMAT == BL_FMT_Q4_K)
+            out.q[i] = bl_load32(b + 16 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu;
+        else if (FORMAT == BL_FMT_Q5_K)
+            out.q[i] = (bl_load32(b + 48 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu) | (bl_load32(b + 16 + 4 * i) >> j & 0x01010101u) << 4;
+        else
+            out.q[i] = (bl_load32(b + 64 * h + j % 2 * 32 + 4 * i) >> j % 4 / 2 * 4 & 0x0f0f0f0fu) |
+                       (bl_load32(b + 128 + 32 * h + 4 * i) >> pairs & 0x03030303u) << 4;
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < 2; i++) {
+        if (FORMAT == BL_FMT_Q2_K) {
+            out.scale[i] = (int32_t)(bl_load8(b, 2 * j + i) & 15u);
+            out.min[i] = (int32_t)(bl_load8(b, 2 * j + i) >> 4);
+        } else if (FORMAT == BL_FMT_Q3_K) {
+            const uint32_t s = 2 * j + i;
+            out.scale[i] = (int32_t)((bl_load8(b, 96 + s % 8) >> (s < 8 ? 0 : 4) & 15u) | (bl_load8(b, 104 + s % 4) >> s / 4 * 2 & 3u) << 4) - 32;
+        } else if (FORMAT == BL_FMT_Q4_K || FORMAT == BL_FMT_Q5_K) {
+            const uint8_t *s = b + 4;
+            out.scale[i] = (int32_t)(j < 4 ? bl_load8(s, j) & 63u : (bl_load8(s, j + 4) & 15u) | bl_load8(s, j - 4) >> 6 << 4);
+            out.min[i] = (int32_t)(j < 4 ? bl_load8(s, j + 4) & 63u : bl_load8(s, j + 4) >> 4 | bl_load8(s, j) >> 6 << 4);
+        } else if (FORMAT == BL_FMT_Q6_K) {
+            out.scale[i] = (int8_t)bl_load8(b, 192 + 2 * j + i);
+        }
+    }
+}
+
+__device__ __forceinline__ float bl_min_scale(bool is_subtracted, uint16_t e)
+{
+    return is_subtracted ? -bl_half(e) : bl_half(e);
+}
+
+/* Column c of 32 as a float. */
+template <int FORMAT> __device__ __forceinline__ float bl_weight(const bl_block32 &b, uint32_t c)
+{
+    const int32_t q = (int8_t)(b.q[c / 4] >> c % 4 * 8) - b.offset;
+    const float w = (bl_half(b.d) * (float)b.scale[c / 16]) * (float)q;
+    return bl_has_min<FORMAT>() ? w + bl_min_scale(bl_is_k<FORMAT>(), b.e) * (float)b.min[c / 16] : w;
+}
+
+template <int FORMAT> __device__ __forceinline__ float bl_float_weight(const uint8_t *row, uint32_t column)
+{
+    if (FORMAT == BL_FMT_F32)
+        return reinterpret_cast<const float *>(row)[column];
+    const uint16_t bits = reinterpret_cast<const uint16_t *>(row)[column];
+    return FORMAT == BL_FMT_F16 ? bl_half(bits) : bl_bf16_to_f32(bits);
+}
+#endif

@@ -1,0 +1,402 @@
+/* emulator.cpp: fibers, barriers, warp operations and the shadow of shared memory. */
+#include "emulator.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace emu {
+
+thread_local emu_dim3 thread_index, block_index, block_size, grid_size;
+thread_local bool checking = false;
+
+namespace {
+
+constexpr size_t STACK_BYTES = 96 * 1024;
+constexpr size_t SHARED_WORDS = 48 * 1024 / 4;
+constexpr unsigned MOST_THREADS = 1024;
+constexpr uint32_t NOBODY = 0xffffffffu, SEVERAL = 0xfffffffeu;
+
+/* ---- context switch ---- */
+
+#if defined(__x86_64__)
+struct context {
+    void *stack_pointer;
+};
+extern "C" void emu_switch(void **save, void *load);
+asm(R"(
+.text
+.globl emu_switch
+.hidden emu_switch
+.type emu_switch, @function
+emu_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size emu_switch, .-emu_switch
+)");
+void switch_to(context *from, context *to)
+{
+    emu_switch(&from->stack_pointer, to->stack_pointer);
+}
+void make_context(context *c, char *stack, void (*start)())
+{
+    void **top = reinterpret_cast<void **>(stack + STACK_BYTES) - 1; /* a function starts 8 bytes off a multiple of 16 */
+    *top = nullptr;
+    *--top = reinterpret_cast<void *>(start);
+    for (int i = 0; i < 6; i++)
+        *--top = nullptr;
+    c->stack_pointer = top;
+}
+#else
+struct context {
+    ucontext_t u;
+};
+void switch_to(context *from, context *to)
+{
+    swapcontext(&from->u, &to->u);
+}
+void make_context(context *c, char *stack, void (*start)())
+{
+    getcontext(&c->u);
+    c->u.uc_stack.ss_sp = stack;
+    c->u.uc_stack.ss_size = STACK_BYTES;
+    c->u.uc_link = nullptr;
+    makecontext(&c->u, start, 0);
+}
+#endif
+
+enum fiber_state { READY, AT_BARRIER, AT_WARP, DONE };
+
+struct fiber {
+    context where;
+    fiber_state state;
+    place stop;
+};
+
+struct warp {
+    uint32_t arrived, mask;
+    place stop;
+    uint32_t in[32][8], out[32][8];
+};
+
+/* Who touched a word of shared memory last, and between which barriers. */
+struct shadow {
+    uint32_t written, writer, write_epoch, write_warp_epoch;
+    uint32_t reader, read_epoch, read_warp_epoch, read_warp;
+};
+
+struct declaration {
+    const void *key;
+    size_t first, words;
+};
+
+struct machine {
+    std::vector<char> stacks;
+    std::vector<fiber> fibers;
+    std::vector<warp> warps;
+    std::vector<uint32_t> shared, warp_epoch;
+    std::vector<shadow> shadows;
+    std::vector<declaration> declarations;
+    size_t shared_used = 0;
+    context scheduler;
+    entry_fn *entry = nullptr;
+    const void *arguments = nullptr;
+    unsigned current = 0, n_threads = 0;
+    uint32_t epoch = 0;
+    char fault[256] = "";
+};
+thread_local machine *m;
+
+void give_way()
+{
+    switch_to(&m->fibers[m->current].where, &m->scheduler);
+}
+
+void start()
+{
+    m->entry(m->arguments);
+    m->fibers[m->current].state = DONE;
+    for (;;)
+        give_way();
+}
+
+emu_dim3 index_of(unsigned t)
+{
+    return {t % block_size.x, t / block_size.x % block_size.y, t / block_size.x / block_size.y};
+}
+
+/* All that run are stuck: either all are at one barrier, or it is a fault. */
+void release_barrier()
+{
+    unsigned waiting = 0;
+    const fiber *first = nullptr;
+    for (unsigned t = 0; t < m->n_threads; t++) {
+        const fiber &f = m->fibers[t];
+        if (f.state == AT_WARP) {
+            fault("%s:%d: thread %u waits in a warp operation for lanes that do not come", f.stop.file, f.stop.line, t);
+            return;
+        }
+        if (f.state != AT_BARRIER)
+            continue;
+        if (first && (f.stop.line != first->stop.line || strcmp(f.stop.file, first->stop.file))) {
+            fault("thread %u is at the barrier of line %d, others at that of line %d", t, f.stop.line, first->stop.line);
+            return;
+        }
+        first = &f;
+        waiting++;
+    }
+    if (waiting != m->n_threads) {
+        fault("%s:%d: %u of %u threads reach the barrier", first->stop.file, first->stop.line, waiting, m->n_threads);
+        return;
+    }
+    m->epoch++;
+    for (unsigned t = 0; t < m->n_threads; t++)
+        m->fibers[t].state = READY;
+}
+}
+
+void fault(const char *format, ...)
+{
+    if (!m->fault[0]) {
+        va_list list;
+        va_start(list, format);
+        vsnprintf(m->fault, sizeof m->fault, format, list);
+        va_end(list);
+    }
+}
+
+const char *fault_text()
+{
+    return m ? m->fault : "";
+}
+
+void barrier(place where)
+{
+    fiber &f = m->fibers[m->current];
+    f.state = AT_BARRIER;
+    f.stop = where;
+    give_way();
+}
+
+uint32_t lane()
+{
+    return m->current % 32;
+}
+
+void warp_operation(place where, uint32_t mask, const uint32_t *in, unsigned n_in, uint32_t *out, unsigned n_out, combine_fn *combine,
+                    const void *what)
+{
+    const unsigned self = m->current, l = self % 32, base = self - l;
+    warp &w = m->warps[self / 32];
+    if (!(mask >> l & 1u))
+        fault("%s:%d: lane %u is not in the mask %08x of its warp operation", where.file, where.line, l, mask);
+    if (w.arrived && (w.mask != mask || w.stop.line != where.line || strcmp(w.stop.file, where.file)))
+        fault("lanes of a warp are at line %d and at line %d", w.stop.line, where.line);
+    w.mask = mask;
+    w.stop = where;
+    w.arrived |= 1u << l;
+    for (unsigned i = 0; i < n_in; i++)
+        w.in[l][i] = in[i];
+    if (w.arrived == mask) {
+        if (combine)
+            combine(w.in, w.out, mask, what);
+        w.arrived = 0;
+        m->warp_epoch[self / 32]++;
+        for (unsigned i = 0; i < 32; i++)
+            if (mask >> i & 1u && base + i < m->n_threads)
+                m->fibers[base + i].state = READY;
+    } else {
+        m->fibers[self].state = AT_WARP;
+        m->fibers[self].stop = where;
+        give_way();
+    }
+    for (unsigned i = 0; i < n_out; i++)
+        out[i] = w.out[l][i];
+}
+
+static void combine_shuffle(const uint32_t in[32][8], uint32_t out[32][8], uint32_t mask, const void *)
+{
+    for (unsigned l = 0; l < 32; l++) {
+        if (!(mask >> l & 1u))
+            continue;
+        const uint32_t source = in[l][1] & 31u;
+        if (!(mask >> source & 1u))
+            fault("lane %u shuffles from lane %u, which does not take part", l, source);
+        out[l][0] = in[source][0];
+    }
+}
+
+uint32_t shuffle(place where, uint32_t mask, uint32_t value, uint32_t source_lane)
+{
+    const uint32_t in[2] = {value, source_lane};
+    uint32_t out;
+    warp_operation(where, mask, in, 2, &out, 1, combine_shuffle, nullptr);
+    return out;
+}
+
+static void combine_ballot(const uint32_t in[32][8], uint32_t out[32][8], uint32_t mask, const void *)
+{
+    uint32_t votes = 0;
+    for (unsigned l = 0; l < 32; l++)
+        votes |= (mask >> l & 1u && in[l][0]) ? 1u << l : 0u;
+    for (unsigned l = 0; l < 32; l++)
+        out[l][0] = votes;
+}
+
+uint32_t ballot(place where, uint32_t mask, bool predicate)
+{
+    const uint32_t in = predicate;
+    uint32_t out;
+    warp_operation(where, mask, &in, 1, &out, 1, combine_ballot, nullptr);
+    return out;
+}
+
+/* Fragments as in the PTX manual: g = lane / 4, t = lane % 4. a0: row g, a1: row g + 8, columns 4t..4t+3. b: column g, rows 4t..4t+3.
+ * c0, c1: row g, columns 2t, 2t+1; c2, c3: row g + 8. */
+static void combine_mma(const uint32_t in[32][8], uint32_t out[32][8], uint32_t, const void *)
+{
+    for (unsigned l = 0; l < 32; l++) {
+        for (unsigned i = 0; i < 4; i++) {
+            const unsigned row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
+            int32_t sum = (int32_t)in[l][3 + i];
+            for (unsigned k = 0; k < 16; k++)
+                sum += (int8_t)(in[row % 8 * 4 + k / 4][row / 8] >> k % 4 * 8) * (int8_t)(in[column * 4 + k / 4][2] >> k % 4 * 8);
+            out[l][i] = (uint32_t)sum;
+        }
+    }
+}
+
+void mma_s8_16x8x16(place where, int32_t c[4], const uint32_t a[2], uint32_t b)
+{
+    const uint32_t in[7] = {a[0], a[1], b, (uint32_t)c[0], (uint32_t)c[1], (uint32_t)c[2], (uint32_t)c[3]};
+    uint32_t out[4];
+    warp_operation(where, 0xffffffffu, in, 7, out, 4, combine_mma, nullptr);
+    for (unsigned i = 0; i < 4; i++)
+        c[i] = (int32_t)out[i];
+}
+
+shared_words shared_declare(const void *key, size_t words)
+{
+    for (const declaration &d : m->declarations)
+        if (d.key == key)
+            return {m->shared.data() + d.first, (uint32_t)d.first};
+    if (m->shared_used + words > SHARED_WORDS) {
+        fault("more than 48 KiB of shared memory");
+        return {m->shared.data(), 0};
+    }
+    const declaration d = {key, m->shared_used, words};
+    m->declarations.push_back(d);
+    m->shared_used += words;
+    if (checking) {
+        const shadow fresh = {0, NOBODY, 0, 0, NOBODY, 0, 0, 0};
+        for (size_t i = 0; i < words; i++) {
+            m->shared[d.first + i] = 0xffffffffu; /* NaN when read as a float */
+            m->shadows[d.first + i] = fresh;
+        }
+    }
+    return {m->shared.data() + d.first, (uint32_t)d.first};
+}
+
+/* True when nothing orders an earlier access by `thread` before the running one. */
+static bool unordered(uint32_t thread, uint32_t thread_warp, uint32_t epoch, uint32_t warp_epoch)
+{
+    const uint32_t self = m->current;
+    if (thread == NOBODY || thread == self || epoch != m->epoch)
+        return false;
+    return thread_warp != self / 32 || warp_epoch == m->warp_epoch[self / 32];
+}
+
+void shared_note(uint32_t word, bool is_write, const char *name)
+{
+    shadow &s = m->shadows[word];
+    const uint32_t self = m->current, epoch = m->epoch, warp_epoch = m->warp_epoch[self / 32];
+    if (!is_write && !s.written)
+        fault("thread %u reads a word of %s that nobody wrote", self, name);
+    if (unordered(s.writer, s.writer / 32, s.write_epoch, s.write_warp_epoch))
+        fault("threads %u and %u: %s of a word of %s after a write, without a barrier", s.writer, self, is_write ? "write" : "read", name);
+    if (is_write) {
+        if (unordered(s.reader, s.read_warp, s.read_epoch, s.read_warp_epoch))
+            fault("thread %u writes a word of %s that another reads, without a barrier", self, name);
+        s.written = 1;
+        s.writer = self;
+        s.write_epoch = epoch;
+        s.write_warp_epoch = warp_epoch;
+        s.reader = NOBODY;
+    } else {
+        const bool same = s.reader != NOBODY && s.read_epoch == epoch;
+        s.read_warp = same && s.read_warp != self / 32 ? NOBODY : self / 32;
+        s.reader = same && s.reader != self ? SEVERAL : self;
+        s.read_epoch = epoch;
+        s.read_warp_epoch = warp_epoch;
+    }
+}
+
+bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 block, emu_dim3 index)
+{
+    if (!m) {
+        m = new machine;
+        m->shared.resize(SHARED_WORDS);
+        m->shadows.resize(SHARED_WORDS);
+    }
+    const unsigned n = block.x * block.y * block.z;
+    if (n == 0 || n > MOST_THREADS)
+        abort();
+    if (m->fibers.size() < n) {
+        m->fibers.resize(n);
+        m->stacks.resize(n * STACK_BYTES);
+        m->warps.resize((n + 31) / 32);
+        m->warp_epoch.resize((n + 31) / 32);
+    }
+    m->entry = entry;
+    m->arguments = arguments;
+    m->n_threads = n;
+    m->epoch = 0;
+    m->declarations.clear();
+    m->shared_used = 0;
+    m->fault[0] = 0;
+    block_size = block;
+    grid_size = grid;
+    block_index = index;
+    for (unsigned w = 0; w < (n + 31) / 32; w++) {
+        m->warps[w].arrived = 0;
+        m->warp_epoch[w] = 0;
+    }
+    for (unsigned t = 0; t < n; t++) {
+        make_context(&m->fibers[t].where, m->stacks.data() + t * STACK_BYTES, start);
+        m->fibers[t].state = READY;
+    }
+    for (unsigned done = 0; done < n && !m->fault[0];) {
+        bool moved = false;
+        for (unsigned t = 0; t < n && !m->fault[0]; t++) {
+            if (m->fibers[t].state != READY)
+                continue;
+            moved = true;
+            m->current = t;
+            thread_index = index_of(t);
+            switch_to(&m->scheduler, &m->fibers[t].where);
+            done += m->fibers[t].state == DONE;
+        }
+        if (!moved)
+            release_barrier();
+    }
+    return !m->fault[0];
+}
+}

@@ -1,0 +1,148 @@
+/* emulator.h: the part of CUDA that the kernels under cuda/ use, for a C++17 compiler: blocks of fibers, barriers, warp operations, shared
+ * memory that knows who touched it. Included before a kernel source by the compiler's -include. Knows no kernel and no driver.
+ *
+ * A host thread runs one block at a time. Threads of a block are fibers that give way at barriers and warp operations only. In checked mode
+ * every access to shared memory is compared with what other threads did since the barrier that orders them: an access outside the array, a
+ * read of what nobody wrote, a write and another access without a barrier between. Always checked: barriers that not all threads reach, and
+ * warp operations that wait for a lane that does not come. The first fault ends the block; its text is in emu::fault_text(). */
+#ifndef BL_CUDA_EMULATOR_H
+#define BL_CUDA_EMULATOR_H
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+struct emu_dim3 {
+    unsigned x, y, z;
+};
+
+namespace emu {
+
+struct place { /* where an operation stands in the source */
+    const char *file;
+    int line;
+};
+
+extern thread_local emu_dim3 thread_index, block_index, block_size, grid_size;
+extern thread_local bool checking;
+
+void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
+const char *fault_text(); /* "" when the last block ran well */
+
+void barrier(place where);
+/* Waits for the lanes of `mask`; then `combine` makes all outputs from all inputs, once. Words of 32 bits, 8 at most. */
+typedef void combine_fn(const uint32_t in[32][8], uint32_t out[32][8], uint32_t mask, const void *what);
+void warp_operation(place where, uint32_t mask, const uint32_t *in, unsigned n_in, uint32_t *out, unsigned n_out, combine_fn *combine,
+                    const void *what);
+
+/* Storage of one __shared__ array of the running block; the same for all of its threads. */
+struct shared_words {
+    uint32_t *data;
+    uint32_t first; /* index of its first word in the block's shadow */
+};
+shared_words shared_declare(const void *key, size_t words);
+void shared_note(uint32_t word, bool is_write, const char *name);
+
+template <typename T> struct shared_reference {
+    T *at;
+    uint32_t word;
+    const char *name;
+    operator T() const
+    {
+        if (checking)
+            shared_note(word, false, name);
+        return *at;
+    }
+    shared_reference &operator=(T value)
+    {
+        if (checking)
+            shared_note(word, true, name);
+        *at = value;
+        return *this;
+    }
+    shared_reference &operator=(const shared_reference &other)
+    {
+        return *this = (T)other;
+    }
+};
+
+template <typename T> struct shared_array {
+    static_assert(sizeof(T) == 4, "shared memory is arrays of 32-bit words");
+    shared_words words;
+    size_t count;
+    const char *name;
+    shared_reference<T> operator[](size_t i) const
+    {
+        if (i >= count) {
+            fault("%s[%zu] is outside its %zu elements", name, i, count);
+            i = 0;
+        }
+        return {reinterpret_cast<T *>(words.data + i), words.first + (uint32_t)i, name};
+    }
+};
+
+/* Runs one block; false when it faulted. */
+typedef void entry_fn(const void *arguments);
+bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 block, emu_dim3 index);
+
+uint32_t shuffle(place where, uint32_t mask, uint32_t value, uint32_t source_lane);
+uint32_t lane();
+void mma_s8_16x8x16(place where, int32_t c[4], const uint32_t a[2], uint32_t b);
+uint32_t ballot(place where, uint32_t mask, bool predicate);
+}
+
+#define EMU_HERE emu::place{__FILE__, __LINE__}
+#define __global__
+#define __device__
+#define __host__
+#define __grid_constant__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __restrict__
+#define threadIdx emu::thread_index
+#define blockIdx emu::block_index
+#define blockDim emu::block_size
+#define gridDim emu::grid_size
+#define __syncthreads() emu::barrier(EMU_HERE)
+#define __syncwarp() emu::warp_operation(EMU_HERE, 0xffffffffu, nullptr, 0, nullptr, 0, nullptr, nullptr)
+#define __shfl_xor_sync(mask, value, distance) bl_shuffle_typed(EMU_HERE, mask, value, emu::lane() ^ (uint32_t)(distance))
+#define __shfl_sync(mask, value, source) bl_shuffle_typed(EMU_HERE, mask, value, (uint32_t)(source))
+#define __ballot_sync(mask, predicate) emu::ballot(EMU_HERE, mask, predicate)
+#define SHARED(type, name, count)                     \
+    static const char name##_key = 0;                 \
+    const emu::shared_array<type> name                \
+    {                                                 \
+        emu::shared_declare(&name##_key, count), count, #name \
+    }
+#define SHARED_PARAMETER(type) const emu::shared_array<type> &
+#define bl_mma_s8_16x8x16(c, a, b) emu::mma_s8_16x8x16(EMU_HERE, c, a, b)
+
+template <typename T> inline T bl_shuffle_typed(emu::place where, uint32_t mask, T value, uint32_t source)
+{
+    static_assert(sizeof(T) == 4, "shuffles move 32 bits");
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    bits = emu::shuffle(where, mask, bits, source);
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+inline int32_t __dp4a(int32_t a, int32_t b, int32_t c)
+{
+    for (int i = 0; i < 4; i++)
+        c += (int8_t)(a >> 8 * i) * (int8_t)(b >> 8 * i);
+    return c;
+}
+inline float __uint_as_float(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+inline uint32_t __float_as_uint(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    return bits;
+}
+#endif

@@ -1,0 +1,68 @@
+/* other_kernels.cpp: the CUDA kernels through the emulator, for kernel-check: finds an entry by its key's name, runs all blocks of a launch.
+ * Includes the kernels' own source. Checked unless BITLOOM_EMULATOR_FAST is set. */
+#include "cuda/kernels.cu"
+
+#include <cstdlib>
+#include <cstring>
+
+extern "C" {
+#include "hal/kernel_key.h"
+}
+
+namespace {
+
+struct entry {
+    const char *name;
+    unsigned threads, tile[2];
+    emu::entry_fn *run;
+};
+
+const entry entries[] = {
+#define BL_CUDA_KERNEL(name, threads, tile_x, tile_y, ...) \
+    {#name, threads, {tile_x, tile_y}, [](const void *args) { name##_cuda(*static_cast<const bl_cuda_args *>(args)); }},
+#include "cuda/kernels.def"
+#undef BL_CUDA_KERNEL
+};
+
+const entry *find(bl_kernel_key key)
+{
+    char name[96];
+    bl_kernel_key_name(key, name, sizeof name);
+    for (const entry &e : entries)
+        if (!strcmp(e.name, name))
+            return &e;
+    return nullptr;
+}
+
+bool has(bl_kernel_key key)
+{
+    return find(key) != nullptr;
+}
+
+const char *run(bl_kernel_key key, void *const *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows)
+{
+    const entry *e = find(key);
+    bl_cuda_args args = {};
+    for (uint32_t i = 0; i < n_bindings && i < BL_CUDA_BINDINGS; i++)
+        args.binding[i] = bindings[i];
+    memcpy(args.push, push, sizeof args.push);
+    const emu_dim3 grid = {(columns + e->tile[0] - 1) / e->tile[0], (rows + e->tile[1] - 1) / e->tile[1], 1};
+    emu::checking = !getenv("BITLOOM_EMULATOR_FAST");
+    for (unsigned y = 0; y < grid.y; y++)
+        for (unsigned x = 0; x < grid.x; x++)
+            if (!emu::run_block(e->run, &args, grid, {e->threads, 1, 1}, {x, y, 0}))
+                return emu::fault_text();
+    return nullptr;
+}
+}
+
+struct other_kernels { /* as in tests/kernels/check.h, which is C */
+    const char *name;
+    bool (*has)(bl_kernel_key key);
+    const char *(*run)(bl_kernel_key key, void *const *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows);
+};
+static const struct other_kernels cuda = {"cuda", has, run};
+extern "C" {
+extern const struct other_kernels *const other_kernels;
+const struct other_kernels *const other_kernels = &cuda;
+}

@@ -1,0 +1,165 @@
+/* test_emulator.cpp: the emulator finds what it promises to find, and leaves correct kernels alone. Each case is a small kernel and a piece
+ * of the text that its fault must contain, or NULL when it must run. */
+#include "emulator.h"
+
+#include <cstdio>
+
+static float out[64];
+
+static void exchange(bool with_barrier)
+{
+    SHARED(float, box, 64);
+    box[threadIdx.x] = 0; /* so that the fault is the race, not a word that nobody wrote */
+    __syncthreads();
+    box[threadIdx.x] = (float)threadIdx.x;
+    if (with_barrier)
+        __syncthreads();
+    out[threadIdx.x] = box[63 - threadIdx.x];
+}
+static void correct(const void *)
+{
+    exchange(true);
+}
+static void missing_barrier(const void *)
+{
+    exchange(false);
+}
+static void missing_second_barrier(const void *)
+{
+    SHARED(float, box, 64);
+    for (int turn = 0; turn < 2; turn++) {
+        box[threadIdx.x] = 1;
+        __syncthreads();
+        out[threadIdx.x] = box[63 - threadIdx.x];
+    }
+}
+static void outside(const void *)
+{
+    SHARED(float, box, 64);
+    box[threadIdx.x + 1] = 0;
+}
+static void uninitialised(const void *)
+{
+    SHARED(float, box, 64);
+    if (threadIdx.x < 63)
+        box[threadIdx.x] = 0;
+    __syncthreads();
+    out[threadIdx.x] = box[threadIdx.x];
+}
+static void divergent(const void *)
+{
+    if (threadIdx.x < 32)
+        __syncthreads();
+}
+static void two_barriers(const void *)
+{
+    if (threadIdx.x < 32)
+        __syncthreads();
+    else
+        __syncthreads();
+}
+static void inactive_lane(const void *)
+{
+    if (threadIdx.x % 32 < 31)
+        out[threadIdx.x] = __shfl_xor_sync(0x7fffffffu, 1.0f, 1);
+}
+static void missing_lane(const void *)
+{
+    if (threadIdx.x % 32 < 31)
+        out[threadIdx.x] = __shfl_xor_sync(0xffffffffu, 1.0f, 1);
+}
+static void warp_only(bool with_barrier)
+{
+    SHARED(int, box, 64);
+    box[threadIdx.x] = 0;
+    __syncthreads();
+    box[threadIdx.x] = 7;
+    if (with_barrier)
+        __syncwarp();
+    out[threadIdx.x] = (float)box[threadIdx.x ^ 1u];
+}
+static void warp_correct(const void *)
+{
+    warp_only(true);
+}
+static void warp_missing(const void *)
+{
+    warp_only(false);
+}
+static void across_warps(const void *)
+{
+    SHARED(int, box, 64);
+    box[threadIdx.x] = 0;
+    __syncthreads();
+    box[threadIdx.x] = 7;
+    __syncwarp();
+    out[threadIdx.x] = (float)box[threadIdx.x ^ 32u];
+}
+static void too_much(const void *)
+{
+    SHARED(float, box, 12289);
+    box[0] = 1;
+}
+/* sum of all lanes, a vote, and one mma against plain sums */
+static void arithmetic(const void *)
+{
+    int value = (int)threadIdx.x % 32;
+    for (int d = 16; d; d /= 2)
+        value += __shfl_xor_sync(0xffffffffu, value, d);
+    if (value != 496)
+        emu::fault("a sum of lanes is %d", value);
+    if (__ballot_sync(0xffffffffu, threadIdx.x % 2 == 0) != 0x55555555u)
+        emu::fault("a vote is wrong");
+    const uint32_t l = threadIdx.x % 32, g = l / 4, t = l % 4;
+    uint32_t a[2] = {0, 0}, b = 0;
+    for (uint32_t i = 0; i < 4; i++) { /* A[r][k] = r - k, B[k][c] = k + 2 c */
+        const uint32_t k = 4 * t + i;
+        a[0] |= (uint32_t)(uint8_t)(g - k) << 8 * i;
+        a[1] |= (uint32_t)(uint8_t)(g + 8 - k) << 8 * i;
+        b |= (k + 2 * g) << 8 * i;
+    }
+    int32_t c[4] = {1, 1, 1, 1};
+    bl_mma_s8_16x8x16(c, a, b);
+    for (int i = 0; i < 4; i++) {
+        const int row = (int)g + i / 2 * 8, column = (int)t * 2 + i % 2;
+        int sum = 1;
+        for (int k = 0; k < 16; k++)
+            sum += (row - k) * (k + 2 * column);
+        if (c[i] != sum)
+            emu::fault("mma[%d][%d] is %d, not %d", row, column, c[i], sum);
+    }
+}
+
+int main()
+{
+    static const struct {
+        const char *name;
+        emu::entry_fn *kernel;
+        const char *fault;
+    } cases[] = {
+        {"correct", correct, nullptr},
+        {"missing barrier", missing_barrier, "without a barrier"},
+        {"missing second barrier", missing_second_barrier, "without a barrier"},
+        {"outside", outside, "outside its 64"},
+        {"uninitialised", uninitialised, "nobody wrote"},
+        {"divergent barrier", divergent, "32 of 64 threads"},
+        {"two barriers", two_barriers, "at the barrier of line"},
+        {"inactive lane", inactive_lane, "does not take part"},
+        {"missing lane", missing_lane, "do not come"},
+        {"warp barrier", warp_correct, nullptr},
+        {"missing warp barrier", warp_missing, "without a barrier"},
+        {"warp barrier across warps", across_warps, "without a barrier"},
+        {"too much shared memory", too_much, "48 KiB"},
+        {"arithmetic", arithmetic, nullptr},
+    };
+    int failed = 0, passed = 0;
+    emu::checking = true;
+    for (const auto &c : cases) {
+        const bool ran = emu::run_block(c.kernel, nullptr, {1, 1, 1}, {64, 1, 1}, {0, 0, 0});
+        const bool ok = c.fault ? !ran && strstr(emu::fault_text(), c.fault) : ran;
+        printf("%s %s%s%s\n", ok ? "ok  " : "FAIL", c.name, ran ? "" : ": ", emu::fault_text());
+        ok ? passed++ : failed++;
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
