@@ -1,6 +1,6 @@
+/* binary.comp: y = x + z, x * z or x - z (struct bl_params_binary). */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-/* binary.comp: y = x + z, x * z or x - z (struct bl_params_binary). */
 #include "common.glsl"
 layout(local_size_x = 64) in;
 void main()

@@ -1,6 +1,6 @@
+/* glu.comp: y = f(gate) * up (struct bl_params_glu). One invocation makes a block of 32 columns. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-/* glu.comp: y = f(gate) * up (struct bl_params_glu). One invocation makes a block of 32 columns. */
 #include "common.glsl"
 #include "q8.glsl"
 layout(local_size_x = 64) in;

@@ -1,6 +1,6 @@
+/* norm.comp: rms_norm and layer_norm of one group per workgroup (struct bl_params_norm). Eight invocations carry the eight sums. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-/* norm.comp: rms_norm and layer_norm of one group per workgroup (struct bl_params_norm). Eight invocations carry the eight sums. */
 #include "common.glsl"
 #include "q8.glsl"
 layout(constant_id = 2) const uint CENTRED = 0;

@@ -1,6 +1,6 @@
+/* quantize.comp: y as q8 (struct bl_params_quantize). One invocation makes a block. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-/* quantize.comp: y as q8 (struct bl_params_quantize). One invocation makes a block. */
 #include "common.glsl"
 #include "q8.glsl"
 layout(local_size_x = 64) in;

@@ -1,6 +1,6 @@
+/* rope.comp: rotates pairs of columns (struct bl_params_rope). A workgroup is a head: y may be x, so no pair is read twice. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-/* rope.comp: rotates pairs of columns (struct bl_params_rope). A workgroup is a head: y may be x, so no pair is read twice. */
 #include "common.glsl"
 layout(local_size_x = 32) in;
 void main()

@@ -1,6 +1,6 @@
+/* rope_table.comp: cos and sin of each position, the angle in integers (struct bl_params_rope_table). */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-/* rope_table.comp: cos and sin of each position, the angle in integers (struct bl_params_rope_table). */
 #include "common.glsl"
 layout(local_size_x = 64) in;
 void main()

@@ -1,6 +1,6 @@
+/* select.comp: y[i] = x[out[i]] (struct bl_params_select). */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-/* select.comp: y[i] = x[out[i]] (struct bl_params_select). */
 #include "common.glsl"
 layout(local_size_x = 64) in;
 void main()

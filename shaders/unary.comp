@@ -1,6 +1,6 @@
+/* unary.comp: y = f(x) (struct bl_params_unary). */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-/* unary.comp: y = f(x) (struct bl_params_unary). */
 #include "common.glsl"
 layout(local_size_x = 64) in;
 void main()
