@@ -111,6 +111,10 @@ static void device_close(bl_device *base)
     struct vk_device *device = (struct vk_device *)base;
     if (device->handle) {
         vk_queue_free_spare(device);
+        if (device->layout)
+            device->fns.DestroyPipelineLayout(device->handle, device->layout, NULL);
+        if (device->set_layout)
+            device->fns.DestroyDescriptorSetLayout(device->handle, device->set_layout, NULL);
         device->fns.DestroyDevice(device->handle, NULL);
     }
     vk_instance_close(&device->instance);
@@ -131,27 +135,13 @@ static bl_status memory_info(bl_device *base, uint64_t *free_bytes, uint64_t *to
     return BL_OK;
 }
 
-/* Until the shaders are there every key is unknown. */
-static bl_status kernel_create(bl_device *device, struct bl_kernel_key key, bl_kernel **out)
-{
-    (void)device;
-    (void)key;
-    (void)out;
-    return BL_EUNSUPPORTED;
-}
-
-static void kernel_destroy(bl_kernel *kernel)
-{
-    free(kernel);
-}
-
 static const struct bl_device_fns fns = {
     .device_close = device_close,
     .memory_info = memory_info,
     .buffer_create = vk_buffer_create,
     .buffer_destroy = vk_buffer_destroy,
-    .kernel_create = kernel_create,
-    .kernel_destroy = kernel_destroy,
+    .kernel_create = vk_kernel_create,
+    .kernel_destroy = vk_kernel_destroy,
     .queue_create = vk_queue_create,
     .queue_destroy = vk_queue_destroy,
     .queue_submit = vk_queue_submit,
@@ -175,7 +165,7 @@ static uint32_t compute_family(const struct vk_device *device)
     return UINT32_MAX;
 }
 
-static bl_status start(struct vk_device *device, uint32_t index, const bl_device_params *params)
+static bl_status start(struct vk_device *device, uint32_t index)
 {
     VkPhysicalDevice devices[64];
     uint32_t n;
@@ -207,6 +197,8 @@ static bl_status start(struct vk_device *device, uint32_t index, const bl_device
     }
     device->fns.GetDeviceQueue(device->handle, device->family, 0, &device->queue);
     device->base.fns = &fns;
+    device->offset_alignment = limits->minStorageBufferOffsetAlignment < 4 ? 4 : limits->minStorageBufferOffsetAlignment;
+    BL_TRY(vk_layout_create(device));
     /* A descriptor begins at most minStorageBufferOffsetAlignment before its binding. */
     uint64_t most = limits->maxStorageBufferRange - limits->minStorageBufferOffsetAlignment;
     device->base.caps = (bl_caps){
@@ -215,7 +207,7 @@ static bl_status start(struct vk_device *device, uint32_t index, const bl_device
         .memory_kinds = 1u << BL_MEM_DEVICE | 1u << BL_MEM_UPLOAD | 1u << BL_MEM_READBACK | 1u << BL_MEM_SHARED,
         .max_push_bytes = 128,
         .max_bindings = 2 + 4 * BL_LINEAR_SEGMENTS,
-        .max_binding_bytes = params->max_binding_bytes && params->max_binding_bytes < most ? params->max_binding_bytes : most,
+        .max_binding_bytes = most,
         .buffer_alignment = 4,
         .coherent = true,
         .unified = properties.properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU,
@@ -225,6 +217,7 @@ static bl_status start(struct vk_device *device, uint32_t index, const bl_device
 
 static bl_status open_device(uint32_t index, const bl_device_params *params, bl_device **out)
 {
+    (void)params; /* what is in it is for others, or the core's */
     struct vk_device *device = calloc(1, sizeof *device);
     if (!device)
         BL_FAIL(BL_ENOMEM, "vulkan: out of memory");
@@ -235,7 +228,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     pthread_cond_init(&device->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     device->last_flying = &device->flying;
-    bl_status status = start(device, index, params);
+    bl_status status = start(device, index);
     if (status != BL_OK) {
         device_close(&device->base);
         return bl_error_trace(status, __FILE__, __LINE__);

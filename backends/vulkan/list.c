@@ -1,9 +1,10 @@
-/* list.c: lists as command buffers. A node's wave is one more than the latest wave of what it must follow, so the nodes of a wave are free
+/* list.c: lists as command buffers; one descriptor pool per list. A node's wave is one more than the latest wave of what it must follow, so the nodes of a wave are free
  * of each other: they are recorded together, with one barrier between waves. */
 #include "vk.h"
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 bl_status vk_list_begin(bl_device *device, uint32_t flags, bl_list **out)
 {
@@ -16,13 +17,24 @@ bl_status vk_list_begin(bl_device *device, uint32_t flags, bl_list **out)
     return BL_OK;
 }
 
+static void free_nodes(struct vk_list *list)
+{
+    for (uint32_t n = 0; n < list->n_nodes; n++)
+        free(list->nodes[n].dispatch);
+    free(list->nodes);
+    list->nodes = NULL;
+    list->n_nodes = 0;
+}
+
 void vk_list_destroy(bl_list *base)
 {
     struct vk_list *list = (struct vk_list *)base;
     struct vk_device *device = (struct vk_device *)base->device;
     if (list->pool)
         device->fns.DestroyCommandPool(device->handle, list->pool, NULL);
-    free(list->nodes);
+    if (list->sets)
+        device->fns.DestroyDescriptorPool(device->handle, list->sets, NULL);
+    free_nodes(list);
     free(list);
 }
 
@@ -46,12 +58,47 @@ static bl_status add_node(struct vk_list *list, uint32_t lane, const uint32_t *w
     return BL_OK;
 }
 
-bl_status vk_list_dispatch(bl_list *list, uint32_t node, const struct bl_recorded_dispatch *dispatch)
+/* A descriptor may begin only at multiples of the device's alignment; the shader adds what is missing. Absent bindings name the first
+ * one's buffer: no shader touches them. */
+static void describe_binding(const struct vk_device *device, const bl_binding *binding, VkDescriptorBufferInfo *out, uint32_t *at)
 {
-    (void)list;
-    (void)node;
-    (void)dispatch;
-    BL_FAIL(BL_EUNSUPPORTED, "vulkan: no kernel");
+    const uint64_t low = binding->offset % device->offset_alignment;
+    *out = (VkDescriptorBufferInfo){((struct vk_buffer *)binding->buffer)->handle, binding->offset - low,
+                                    (low + binding->bytes + 3) & ~UINT64_C(3)};
+    *at = (uint32_t)(low / 4);
+}
+
+bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_dispatch *recorded)
+{
+    struct vk_node *node = NULL;
+    struct vk_list *list = (struct vk_list *)base;
+    const struct vk_device *device = (const struct vk_device *)base->device;
+    assert(id == list->n_nodes);
+    if (recorded->n_bindings > VK_BINDINGS || recorded->push_bytes > sizeof((struct vk_push *)NULL)->params)
+        BL_FAIL(BL_EUNSUPPORTED, "vulkan: node %u: %u bindings and %u bytes of parameters, at most %u and %zu", id, recorded->n_bindings,
+                recorded->push_bytes, VK_BINDINGS, sizeof((struct vk_push *)NULL)->params);
+    struct vk_dispatch *dispatch = calloc(1, sizeof *dispatch);
+    if (!dispatch)
+        BL_FAIL(BL_ENOMEM, "list: out of memory after %u nodes", list->n_nodes);
+    bl_status status = add_node(list, recorded->lane, recorded->waits, recorded->n_waits, &node);
+    if (status != BL_OK) {
+        free(dispatch);
+        return bl_error_trace(status, __FILE__, __LINE__);
+    }
+    dispatch->pipeline = ((const struct vk_kernel *)recorded->kernel)->pipeline;
+    memcpy(dispatch->grid, recorded->grid, sizeof dispatch->grid);
+    if (recorded->push_bytes)
+        memcpy(dispatch->push.params, recorded->push, recorded->push_bytes);
+    for (uint32_t b = 0; b < VK_BINDINGS; b++) {
+        const bool there = b < recorded->n_bindings && recorded->bindings[b].buffer;
+        if (there)
+            describe_binding(device, &recorded->bindings[b], &dispatch->bindings[b], &dispatch->push.at[b]);
+        else
+            dispatch->bindings[b] = dispatch->bindings[0];
+    }
+    node->dispatch = dispatch;
+    list->n_dispatches++;
+    return BL_OK;
 }
 
 bl_status vk_list_copy(bl_list *base, uint32_t id, bl_buffer *to, uint64_t to_offset, bl_buffer *from, uint64_t from_offset, uint64_t bytes,
@@ -95,14 +142,44 @@ static void barrier(const struct vk_device *device, VkCommandBuffer commands, Vk
     device->fns.CmdPipelineBarrier(commands, work, to == VK_PIPELINE_STAGE_HOST_BIT ? to : work, 0, 1, &memory, 0, NULL, 0, NULL);
 }
 
-static void record(const struct vk_device *device, VkCommandBuffer commands, const struct vk_node *node)
+static bl_status make_pool(struct vk_device *device, struct vk_list *list)
 {
+    if (!list->n_dispatches)
+        return BL_OK;
+    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, list->n_dispatches * VK_BINDINGS};
+    const VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = list->n_dispatches,
+                                             .poolSizeCount = 1, .pPoolSizes = &size};
+    return vk_answer(device, device->fns.CreateDescriptorPool(device->handle, &info, NULL, &list->sets), "vkCreateDescriptorPool");
+}
+
+static bl_status record_dispatch(struct vk_device *device, const struct vk_list *list, const struct vk_dispatch *dispatch)
+{
+    const VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO, .descriptorPool = list->sets,
+                                                  .descriptorSetCount = 1, .pSetLayouts = &device->set_layout};
+    VkDescriptorSet set = VK_NULL_HANDLE;
+    BL_TRY(vk_answer(device, device->fns.AllocateDescriptorSets(device->handle, &allocate, &set), "vkAllocateDescriptorSets"));
+    const VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = set, .descriptorCount = VK_BINDINGS,
+                                        .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .pBufferInfo = dispatch->bindings};
+    device->fns.UpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
+    device->fns.CmdBindPipeline(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->pipeline);
+    device->fns.CmdBindDescriptorSets(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->layout, 0, 1, &set, 0, NULL);
+    device->fns.CmdPushConstants(list->commands, device->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof dispatch->push, &dispatch->push);
+    device->fns.CmdDispatch(list->commands, dispatch->grid[0], dispatch->grid[1], dispatch->grid[2]);
+    return BL_OK;
+}
+
+static bl_status record(struct vk_device *device, const struct vk_list *list, const struct vk_node *node)
+{
+    const VkCommandBuffer commands = list->commands;
+    if (node->dispatch)
+        return record_dispatch(device, list, node->dispatch);
     if (!node->from) {
         device->fns.CmdFillBuffer(commands, node->to, node->to_offset, node->bytes, node->pattern);
-        return;
+        return BL_OK;
     }
     const VkBufferCopy region = {.srcOffset = node->from_offset, .dstOffset = node->to_offset, .size = node->bytes};
     device->fns.CmdCopyBuffer(commands, node->from, node->to, 1, &region);
+    return BL_OK;
 }
 
 /* Node ids in order of waves, recorded order within one. */
@@ -138,18 +215,20 @@ bl_status vk_list_end(bl_list *base)
                                             .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
     BL_TRY(vk_answer(device, device->fns.BeginCommandBuffer(list->commands, &begin), "vkBeginCommandBuffer"));
     uint32_t *sorted = NULL, wave = 0;
+    bl_status status = BL_OK;
+    BL_TRY(make_pool(device, list));
     BL_TRY(sort_nodes(list, &sorted));
-    for (uint32_t n = 0; n < list->n_nodes; n++) {
+    for (uint32_t n = 0; status == BL_OK && n < list->n_nodes; n++) {
         const struct vk_node *node = &list->nodes[sorted[n]];
         if (node->wave != wave) /* the first one: after what was submitted before */
             barrier(device, list->commands, VK_PIPELINE_STAGE_TRANSFER_BIT, 0);
         wave = node->wave;
-        record(device, list->commands, node);
+        status = record(device, list, node);
     }
     free(sorted);
+    BL_TRY(status);
     barrier(device, list->commands, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
     BL_TRY(vk_answer(device, device->fns.EndCommandBuffer(list->commands), "vkEndCommandBuffer"));
-    free(list->nodes);
-    list->nodes = NULL;
+    free_nodes(list);
     return BL_OK;
 }

@@ -35,6 +35,12 @@ struct vk_device_fns {
 #undef VK_DEVICE
 };
 
+#define VK_BINDINGS 6u /* storage buffers per shader: what every device has, and what every op but a grouped linear needs */
+/* The push constants of every shader. */
+struct vk_push {
+    uint32_t params[16], at[VK_BINDINGS]; /* at: words from the descriptor's aligned offset to the binding */
+};
+
 struct vk_flight; /* queue.c: a submission */
 struct vk_queue {
     bl_queue base;
@@ -54,6 +60,9 @@ struct vk_device {
     VkPhysicalDeviceMemoryProperties memory;
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
     _Atomic uint64_t allocated;
+    uint64_t offset_alignment;           /* of descriptors */
+    VkDescriptorSetLayout set_layout;
+    VkPipelineLayout layout;
 
     pthread_mutex_t lock;
     pthread_cond_t changed;              /* a submission has gone to the VkQueue, one is complete, or the device is lost */
@@ -70,7 +79,20 @@ struct vk_buffer {
     uint64_t bytes;
 };
 
+struct vk_kernel {
+    bl_kernel base;
+    VkPipeline pipeline;
+};
+
+struct vk_dispatch {
+    VkPipeline pipeline;
+    VkDescriptorBufferInfo bindings[VK_BINDINGS];
+    uint32_t grid[3];
+    struct vk_push push;
+};
+
 struct vk_node {
+    struct vk_dispatch *dispatch; /* or NULL: a copy or a fill */
     uint32_t lane, wave;
     VkBuffer to, from; /* from VK_NULL_HANDLE: a fill */
     uint64_t to_offset, from_offset, bytes;
@@ -80,7 +102,8 @@ struct vk_node {
 struct vk_list {
     bl_list base;
     struct vk_node *nodes;
-    uint32_t n_nodes, capacity, n_waves;
+    uint32_t n_nodes, capacity, n_waves, n_dispatches;
+    VkDescriptorPool sets;
     uint32_t wave_of_lane[BL_MAX_LANES];
     VkCommandPool pool;
     VkCommandBuffer commands;
@@ -100,6 +123,11 @@ const char *vk_result_name(VkResult result);
 
 bl_status vk_buffer_create(bl_device *device, const bl_buffer_params *params, bl_buffer **out) BL_MUST_USE;
 void vk_buffer_destroy(bl_buffer *buffer);
+
+/* The set and pipeline layout of all kernels; device_close destroys them. */
+bl_status vk_layout_create(struct vk_device *device) BL_MUST_USE;
+bl_status vk_kernel_create(bl_device *device, struct bl_kernel_key key, bl_kernel **out) BL_MUST_USE;
+void vk_kernel_destroy(bl_kernel *kernel);
 
 bl_status vk_queue_create(bl_device *device, bl_queue_kind kind, bl_queue **out) BL_MUST_USE;
 void vk_queue_destroy(bl_queue *queue);
