@@ -52,8 +52,8 @@ enum { BL_ROWS_OF_STEP = 0, BL_ROWS_OF_OUTPUT = 1 };
  * all zeros: the reciprocal would overflow.
  *
  * Few blocks of a row hold most of the rounding error: those with the largest d. Only in these, the dominant ones, does a dot read the fine
- * plane: d > BL_Q8_DOMINANT * (the mean d of the row, summed in ascending order, one accumulator). Measured on SmolLM2-135M and Gemma 3 270M:
- * about 0.4 of the blocks, a tenth of the KL of the coarse plane alone. A row's planes depend on that row alone. */
+ * plane: d > BL_Q8_DOMINANT * (the mean d of the row, summed in ascending order, one accumulator). Measured on SmolLM2-135M: mean KL
+ * to float32 2.7e-3 with the coarse plane alone, 1.9e-4 at 0.75 times the mean, 5.3e-5 at 0.5. A row's planes depend on that row alone. */
 #define BL_Q8_COLUMNS 32u
 #define BL_Q8_MIN 0x1p-120f
 #define BL_Q8_FINE (1.0f / 254.0f)

@@ -121,7 +121,7 @@ static void add_linear(struct bl_kernel_key key, uint32_t level, uint32_t n, uin
     if (key.activation == BL_FMT_Q8) {
         struct bl_q8_block *x = launch_input(l, (size_t)m * (k / 32) * sizeof *x, 0);
         for (size_t i = 0; i < (size_t)m * (k / 32); i++) {
-            x[i].d = i * 7 % 5 < 2 ? 0.04f : 0.01f; /* as in real rows, about 0.4 of the blocks are dominant */
+            x[i].d = i * 7 % 5 < 2 ? 0.04f : 0.01f; /* 0.4 of the blocks are dominant */
             for (int c = 0; c < 32; c++) {
                 x[i].coarse.q[c] = (int8_t)(random_below(255) - 127);
                 x[i].fine.q[c] = (int8_t)(random_below(255) - 127);
