@@ -499,7 +499,7 @@ static bl_status call_select(const struct bound *b, struct bl_val *out)
     return add_node(b, &node, BL_ROWS_OF_OUTPUT, x->columns, out);
 }
 
-/* ---- the table: a function is a row; '!' before a name: required ---- */
+/* ---- the table: a function is a row; '!' before a name: required; '?': what the file lacks may stand there ---- */
 
 static const struct function {
     const char *name;
@@ -514,7 +514,7 @@ static const struct function {
     {"max", call_min_max, {"!a", "!b"}},
     {"if", call_if, {"!condition", "!a", "!b"}},
     {"require", call_require, {"!condition", "!what"}},
-    {"exists", call_exists, {"ref"}},
+    {"exists", call_exists, {"?ref"}},
     {"rows", call_shape, {"!tensor"}},
     {"columns", call_shape, {"!tensor"}},
     {"embed", call_embed, {"!ids", "!W"}},
@@ -548,7 +548,7 @@ static bl_status bind(struct bl_call *call, const struct function *f, struct bou
         uint32_t slot = i;
         if (call->names[i])
             for (slot = 0; slot < MAX_SLOTS && f->slots[slot]; slot++)
-                if (strcmp(f->slots[slot] + (f->slots[slot][0] == '!'), call->names[i]) == 0)
+                if (strcmp(f->slots[slot] + strspn(f->slots[slot], "!?"), call->names[i]) == 0)
                     break;
         if (slot >= MAX_SLOTS || !f->slots[slot])
             BL_EVAL_FAIL(b->e, BL_EFORMAT, "%s(): unknown argument %s%s", f->name, call->names[i] ? call->names[i] : "at the end", "");
@@ -556,9 +556,9 @@ static bl_status bind(struct bl_call *call, const struct function *f, struct bou
             BL_EVAL_FAIL(b->e, BL_EFORMAT, "%s(): argument %s is given twice", f->name, call->names[i]);
         BL_TRY(bl_eval_resolve(b->e, arg, UINT64_MAX));
         bool required = f->slots[slot][0] == '!';
-        if (arg->kind == BL_VAL_ABSENT)
+        if (arg->kind == BL_VAL_ABSENT && f->slots[slot][0] != '?')
             BL_EVAL_FAIL(b->e, BL_EFORMAT, "unknown name '%s': no variable, key or tensor of that name", arg->text);
-        if (required || arg->kind != BL_VAL_NONE)
+        if (required || (arg->kind != BL_VAL_NONE && arg->kind != BL_VAL_ABSENT))
             b->slot[slot] = arg;
     }
     for (uint32_t slot = 0; slot < MAX_SLOTS && f->slots[slot]; slot++)
