@@ -70,6 +70,8 @@ static bool choose_auto(char id[static 32])
     uint32_t best = 0;
     for (uint32_t b = 0; b < BACKEND_COUNT; b++) {
         bl_device_info info;
+        if (backends[b]->score <= best) /* cannot win: its drivers are left alone */
+            continue;
         for (uint32_t index = 0; memset(&info, 0, sizeof info), backends[b]->describe(index, &info); index++) {
             if (info.why_missing[0] != 0 || backends[b]->score <= best)
                 continue;
