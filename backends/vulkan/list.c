@@ -62,8 +62,9 @@ static bl_status add_node(struct vk_list *list, uint32_t lane, const uint32_t *w
  * one's buffer: no shader touches them. */
 static void describe_binding(const struct vk_device *device, const bl_binding *binding, VkDescriptorBufferInfo *out, uint32_t *at)
 {
-    const uint64_t low = binding->offset % device->offset_alignment;
-    *out = (VkDescriptorBufferInfo){((struct vk_buffer *)binding->buffer)->handle, binding->offset - low,
+    const struct vk_buffer *buffer = (const struct vk_buffer *)binding->buffer;
+    const uint64_t offset = buffer->bias + binding->offset, low = offset % device->offset_alignment;
+    *out = (VkDescriptorBufferInfo){buffer->handle, offset - low,
                                     (low + binding->bytes + 3) & ~UINT64_C(3)};
     *at = (uint32_t)(low / 4);
 }
@@ -112,7 +113,7 @@ bl_status vk_list_copy(bl_list *base, uint32_t id, bl_buffer *to, uint64_t to_of
     node->to = ((struct vk_buffer *)to)->handle;
     node->from = ((struct vk_buffer *)from)->handle;
     node->to_offset = to_offset;
-    node->from_offset = from_offset;
+    node->from_offset = ((struct vk_buffer *)from)->bias + from_offset;
     node->bytes = bytes;
     return BL_OK;
 }

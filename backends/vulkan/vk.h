@@ -18,21 +18,13 @@ struct vk_instance {
     VkInstance handle;
 #define VK_GLOBAL(name) PFN_vk##name name;
 #define VK_INSTANCE(name) PFN_vk##name name;
-#define VK_DEVICE(name)
 #include "vk_fns.def"
-#undef VK_GLOBAL
-#undef VK_INSTANCE
-#undef VK_DEVICE
 };
 
 struct vk_device_fns {
-#define VK_GLOBAL(name)
-#define VK_INSTANCE(name)
 #define VK_DEVICE(name) PFN_vk##name name;
+#define VK_OPTIONAL(name) PFN_vk##name name;
 #include "vk_fns.def"
-#undef VK_GLOBAL
-#undef VK_INSTANCE
-#undef VK_DEVICE
 };
 
 #define VK_BINDINGS 6u /* storage buffers per shader: what every device has, and what every op but a grouped linear needs */
@@ -59,10 +51,15 @@ struct vk_device {
     uint32_t family;
     VkPhysicalDeviceMemoryProperties memory;
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
-    _Atomic uint64_t allocated;
+    bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
+    uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
+
+    pthread_mutex_t memory_lock;
+    struct vk_block *blocks;             /* memory lock */
+    _Atomic uint64_t allocated;          /* bytes of all blocks */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;              /* a submission has gone to the VkQueue, one is complete, or the device is lost */
@@ -72,11 +69,28 @@ struct vk_device {
     struct vk_flight *spare;             /* fences to be used again */
 };
 
+/* memory.c: what a buffer wants, and what it gets. */
+struct vk_block;
+struct vk_span;
+struct vk_wish {
+    uint32_t type;
+    uint64_t bytes, alignment;
+    bool map;
+    const VkImportMemoryHostPointerInfoEXT *import; /* or NULL */
+};
+struct vk_place {
+    struct vk_block *block;
+    struct vk_span *span;
+    VkDeviceMemory memory;
+    uint64_t offset;
+    void *host; /* NULL when not mapped */
+};
+
 struct vk_buffer {
     bl_buffer base;
     VkBuffer handle;
-    VkDeviceMemory memory;
-    uint64_t bytes;
+    struct vk_place place;
+    uint64_t bytes, bias; /* bias: from the VkBuffer's first byte to the buffer's; imported memory begins at a page */
 };
 
 struct vk_kernel {
@@ -121,6 +135,9 @@ bool vk_probe(uint32_t index, bl_device_info *out);
 bl_status vk_answer(struct vk_device *device, VkResult result, const char *what) BL_MUST_USE;
 const char *vk_result_name(VkResult result);
 
+/* Thread safe. */
+bl_status vk_memory_take(struct vk_device *device, const struct vk_wish *wish, struct vk_place *out) BL_MUST_USE;
+void vk_memory_give(struct vk_device *device, const struct vk_place *place);
 bl_status vk_buffer_create(bl_device *device, const bl_buffer_params *params, bl_buffer **out) BL_MUST_USE;
 void vk_buffer_destroy(bl_buffer *buffer);
 
