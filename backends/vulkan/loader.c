@@ -4,6 +4,8 @@
 #include <dlfcn.h>
 #include <string.h>
 
+void (*vk_wrap)(struct vk_instance *instance, struct vk_device_fns *device);
+
 /* ISO C has no cast between object and function pointers. */
 static PFN_vkGetInstanceProcAddr entry_of(void *library)
 {
@@ -23,6 +25,8 @@ static bl_status create(struct vk_instance *out)
         BL_FAIL(BL_EUNSUPPORTED, "libvulkan.so.1 has no vkGetInstanceProcAddr");
 #define VK_GLOBAL(name) out->name = (PFN_vk##name)get(VK_NULL_HANDLE, "vk" #name);
 #include "vk_fns.def"
+    if (vk_wrap)
+        vk_wrap(out, NULL);
     uint32_t version = 0;
     if (!out->EnumerateInstanceVersion || !out->CreateInstance || out->EnumerateInstanceVersion(&version) != VK_SUCCESS ||
         version < VK_API_VERSION_1_1)
@@ -40,6 +44,8 @@ static bl_status create(struct vk_instance *out)
     if (!out->name)                                                         \
         BL_FAIL(BL_EUNSUPPORTED, "the Vulkan loader has no vk" #name);
 #include "vk_fns.def"
+    if (vk_wrap)
+        vk_wrap(out, NULL);
     return BL_OK;
 }
 
@@ -69,6 +75,8 @@ bl_status vk_device_load(const struct vk_instance *instance, VkDevice device, st
     if (!out->name)                                                                   \
         BL_FAIL(BL_EUNSUPPORTED, "the Vulkan driver has no vk" #name);
 #include "vk_fns.def"
+    if (vk_wrap)
+        vk_wrap(NULL, out);
     return BL_OK;
 }
 

@@ -123,6 +123,9 @@ struct vk_list {
     VkCommandBuffer commands;
 };
 
+/* NULL but in tests, which put functions of their own into the tables: called when the table of the loader and the instance (then `device`
+ * is NULL) or that of a device is complete. */
+extern void (*vk_wrap)(struct vk_instance *instance, struct vk_device_fns *device);
 /* Opens the loader and makes an instance; on failure nothing is left and the error says what is missing. */
 bl_status vk_instance_open(struct vk_instance *out) BL_MUST_USE;
 void vk_instance_close(struct vk_instance *instance);
