@@ -81,17 +81,24 @@ static const struct bl_device_fns fns = {
     .list_fill = vk_list_fill,
     .list_end = vk_list_end,
     .list_destroy = vk_list_destroy,
+    .list_timings = vk_list_timings,
 };
 
-static uint32_t compute_family(const struct vk_device *device)
+/* The first family that computes, and its time stamps. */
+static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceLimits *limits)
 {
     VkQueueFamilyProperties families[32];
-    uint32_t n = 32;
+    uint32_t n = 32, f = 0;
     device->instance.GetPhysicalDeviceQueueFamilyProperties(device->physical, &n, families);
-    for (uint32_t f = 0; f < n; f++)
-        if (families[f].queueFlags & VK_QUEUE_COMPUTE_BIT)
-            return f;
-    return UINT32_MAX;
+    while (f < n && !(families[f].queueFlags & VK_QUEUE_COMPUTE_BIT))
+        f++;
+    if (f == n)
+        BL_FAIL(BL_EUNSUPPORTED, "%s: no queue family computes", device->name);
+    device->family = f;
+    const uint32_t bits = families[f].timestampValidBits;
+    device->ns_per_tick = bits ? (double)limits->timestampPeriod : 0;
+    device->stamp_mask = bits < 64 ? (UINT64_C(1) << bits) - 1 : UINT64_MAX;
+    return BL_OK;
 }
 
 /* Extensions that are used where the device has them. */
@@ -175,9 +182,7 @@ static bl_status start(struct vk_device *device, uint32_t index)
     device->memory = memory.memoryProperties;
     device->budget = extensions.budget;
     snprintf(device->name, sizeof device->name, "%s", properties.properties.deviceName);
-    device->family = compute_family(device);
-    if (device->family == UINT32_MAX)
-        BL_FAIL(BL_EUNSUPPORTED, "%s: no queue family computes", device->name);
+    BL_TRY(choose_family(device, limits));
     BL_TRY(create_device(device, &extensions));
     device->base.fns = &fns;
     device->offset_alignment = limits->minStorageBufferOffsetAlignment < 4 ? 4 : limits->minStorageBufferOffsetAlignment;
@@ -197,6 +202,7 @@ static bl_status start(struct vk_device *device, uint32_t index)
         .max_binding_bytes = most,
         .buffer_alignment = 4,
         .coherent = true,
+        .timestamps = device->ns_per_tick > 0,
         .unified = unified,
     };
     return BL_OK;

@@ -53,6 +53,8 @@ struct vk_device {
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
     bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
+    double ns_per_tick;                  /* of time stamps; 0: there are none */
+    uint64_t stamp_mask;
     uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
@@ -100,6 +102,7 @@ struct vk_kernel {
 
 struct vk_dispatch {
     VkPipeline pipeline;
+    VkDescriptorSet set;
     VkDescriptorBufferInfo bindings[VK_BINDINGS];
     uint32_t grid[3];
     struct vk_push push;
@@ -111,6 +114,13 @@ struct vk_node {
     VkBuffer to, from; /* from VK_NULL_HANDLE: a fill */
     uint64_t to_offset, from_offset, bytes;
     uint32_t pattern;
+    uint64_t work_ns; /* a pessimist's guess */
+};
+
+/* What one submission hands over, in order; several where one would keep a slow device busy for longer than watchdogs bear. */
+struct vk_commands {
+    VkCommandBuffer *buffers;
+    uint32_t n;
 };
 
 struct vk_list {
@@ -120,7 +130,8 @@ struct vk_list {
     VkDescriptorPool sets;
     uint32_t wave_of_lane[BL_MAX_LANES];
     VkCommandPool pool;
-    VkCommandBuffer commands;
+    struct vk_commands plain, timed; /* timed: recorded when the first submission with timings comes */
+    VkQueryPool queries;             /* two time stamps per node */
 };
 
 /* NULL but in tests, which put functions of their own into the tables: called when the table of the loader and the instance (then `device`
@@ -163,4 +174,7 @@ bl_status vk_list_fill(bl_list *list, uint32_t node, bl_buffer *buffer, uint64_t
                        const struct bl_recorded_order *order) BL_MUST_USE;
 bl_status vk_list_end(bl_list *list) BL_MUST_USE;
 void vk_list_destroy(bl_list *list);
+bl_status vk_list_timings(bl_list *list, bl_node_timing *out) BL_MUST_USE;
+/* What a submission of the list hands over, with time stamps if the list is timed. */
+bl_status vk_list_commands(struct vk_list *list, const struct vk_commands **out) BL_MUST_USE;
 #endif

@@ -64,6 +64,9 @@ static VkResult count(VkResult result, int made)
                                           VkPipeline *o), (d, p, n, i, c, o))                                                        \
     X(device, CreateDescriptorPool, 1, (VkDevice d, const VkDescriptorPoolCreateInfo *i, ALLOCATION, VkDescriptorPool *o), (d, i, c, o)) \
     X(device, AllocateDescriptorSets, 0, (VkDevice d, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *o), (d, i, o))            \
+    X(device, CreateQueryPool, 1, (VkDevice d, const VkQueryPoolCreateInfo *i, ALLOCATION, VkQueryPool *o), (d, i, c, o))              \
+    X(device, GetQueryPoolResults, 0, (VkDevice d, VkQueryPool p, uint32_t f, uint32_t n, size_t b, void *o, VkDeviceSize s,          \
+                                       VkQueryResultFlags q), (d, p, f, n, b, o, s, q))                                              \
     X(device, GetMemoryHostPointerPropertiesEXT, 0, (VkDevice d, VkExternalMemoryHandleTypeFlagBits t, const void *p,                 \
                                                      VkMemoryHostPointerPropertiesEXT *o), (d, t, p, o))
 /* X(table, name, parameters, arguments): what ends an object. */
@@ -73,6 +76,7 @@ static VkResult count(VkResult result, int made)
     X(device, FreeMemory, (VkDevice d, VkDeviceMemory o, ALLOCATION), (d, o, c))               \
     X(device, DestroyBuffer, (VkDevice d, VkBuffer o, ALLOCATION), (d, o, c))                  \
     X(device, DestroyCommandPool, (VkDevice d, VkCommandPool o, ALLOCATION), (d, o, c))        \
+    X(device, DestroyQueryPool, (VkDevice d, VkQueryPool o, ALLOCATION), (d, o, c))            \
     X(device, DestroyFence, (VkDevice d, VkFence o, ALLOCATION), (d, o, c))                    \
     X(device, DestroyDescriptorSetLayout, (VkDevice d, VkDescriptorSetLayout o, ALLOCATION), (d, o, c)) \
     X(device, DestroyPipelineLayout, (VkDevice d, VkPipelineLayout o, ALLOCATION), (d, o, c))  \
@@ -156,6 +160,11 @@ static bl_status use_device(struct objects *o, float *result)
         BL_TRY(bl_queue_submit(o->queue, o->list, NULL, 0, &value));
         BL_TRY(bl_queue_wait(o->queue, value, BL_WAIT_FOREVER));
     }
+    bl_node_timing timings[2];
+    BL_TRY(bl_list_enable_timings(o->list));
+    BL_TRY(bl_queue_submit(o->queue, o->list, NULL, 0, &value));
+    BL_TRY(bl_queue_wait(o->queue, value, BL_WAIT_FOREVER));
+    BL_TRY(bl_list_timings(o->list, timings, 2, &(uint32_t){0}));
     memcpy(result, bl_buffer_host(o->readback), 64);
     return BL_OK;
 }
