@@ -142,6 +142,7 @@ bl_status vk_list_fill(bl_list *base, uint32_t id, bl_buffer *buffer, uint64_t o
     node->to_offset = offset;
     node->bytes = bytes;
     node->pattern = pattern;
+    node->work_ns = bytes / 10;
     return BL_OK;
 }
 
