@@ -2,6 +2,7 @@
 #include "model/weights.h"
 
 #include "base/error.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -60,13 +61,16 @@ static bl_status create_data(struct bl_weights *w, bl_device *device)
 {
     uint64_t bytes = bl_model_file_bytes(w->file);
     bl_buffer_params params = {.bytes = bytes, .kind = BL_MEM_IMPORT_HOST, .host_memory = bl_model_file_data(w->file), .label = "weights"};
-    if (bl_device_caps(device)->memory_kinds & 1u << BL_MEM_IMPORT_HOST)
-        return bl_buffer_create(device, &params, &w->data);
-    params = (bl_buffer_params){.bytes = bytes, .kind = BL_MEM_UPLOAD, .label = "weights"};
+    const bl_caps *caps = bl_device_caps(device);
+    if (caps->memory_kinds & 1u << BL_MEM_IMPORT_HOST) {
+        if (bl_buffer_create(device, &params, &w->data) == BL_OK)
+            return BL_OK;
+        bl_log(BL_LOG_INFO, "%s: %s cannot read the file in place and gets a copy: %s", bl_model_file_path(w->file), caps->name, bl_error_text());
+    }
+    params = (bl_buffer_params){.bytes = bytes, .kind = BL_MEM_DEVICE, .label = "weights"};
     BL_TRY(bl_buffer_create(device, &params, &w->data));
     w->copied = true;
-    memcpy(bl_buffer_host(w->data), bl_model_file_data(w->file), (size_t)bytes);
-    return bl_buffer_sync(w->data, 0, bytes, true);
+    return bl_buffer_write(w->data, 0, bl_model_file_data(w->file), bytes);
 }
 
 bl_status bl_weights_create(const struct bl_model_file *file, bl_device *device, const struct bl_graph *graph, struct bl_weights **out)
