@@ -105,10 +105,9 @@ bool cu_probe(uint32_t index, bl_device_info *out);
 bl_status cu_answer(struct cu_device *device, cu_result result, const char *what) BL_MUST_USE;
 /* The context is current from enter to leave, which passes `status` on. */
 bl_status cu_enter(struct cu_device *device) BL_MUST_USE;
-bl_status cu_leave(struct cu_device *device, bl_status status) BL_MUST_USE;
+bl_status cu_leave(struct cu_device *device, bl_status status);
 /* For what cannot fail: false when the context cannot be had; then there is nothing to release either. */
 bool cu_enter_quietly(struct cu_device *device);
-void cu_leave_quietly(struct cu_device *device);
 
 /* image.c or its stand-in: the kernels as a fat binary, or a text that says why there are none. */
 extern const unsigned char cu_image[];

@@ -40,19 +40,13 @@ bl_status cu_enter(struct cu_device *device)
 bl_status cu_leave(struct cu_device *device, bl_status status)
 {
     cu_context popped;
-    cu_result result = device->cu.context_pop(&popped);
-    return status != BL_OK ? status : cu_answer(device, result, "cuCtxPopCurrent");
+    device->cu.context_pop(&popped); /* what it might answer, the next call answers too */
+    return status;
 }
 
 bool cu_enter_quietly(struct cu_device *device)
 {
     return device->cu.context_push(device->context) == CU_OK;
-}
-
-void cu_leave_quietly(struct cu_device *device)
-{
-    cu_context popped;
-    device->cu.context_pop(&popped);
 }
 
 /* ---- buffers ---- */
@@ -142,7 +136,7 @@ void cu_buffer_destroy(bl_buffer *base)
     struct cu_device *device = (struct cu_device *)base->device;
     if (cu_enter_quietly(device)) {
         release(device, (struct cu_buffer *)base);
-        cu_leave_quietly(device);
+        cu_leave(device, BL_OK);
     }
     free(base);
 }
@@ -169,7 +163,7 @@ static void device_close(bl_device *base)
             cu_queue_free_spare(device);
             if (device->module)
                 device->cu.module_unload(device->module);
-            cu_leave_quietly(device);
+            cu_leave(device, BL_OK);
         }
         device->cu.context_release(device->ordinal);
     }

@@ -35,7 +35,7 @@ void cu_list_destroy(bl_list *base)
         if (list->timed_exec)
             device->cu.graph_exec_destroy(list->timed_exec);
         destroy_events(device, list);
-        cu_leave_quietly(device);
+        cu_leave(device, BL_OK);
     }
     for (uint32_t n = 0; n < list->n_nodes; n++) {
         free(list->nodes[n].after);

@@ -89,14 +89,15 @@ static void discard(struct cu_device *device, struct cu_flight **list)
     }
 }
 
-/* On a lost device the stream is waited for: the driver answers when nothing of it runs any more. */
+/* The stream is waited for in any case: after a failure more may have gone there than is known. The driver answers when nothing of it runs
+ * any more. */
 void cu_queue_destroy(bl_queue *base)
 {
     struct cu_device *device = (struct cu_device *)base->device;
     struct cu_queue *queue = (struct cu_queue *)base;
     const bool current = cu_enter_quietly(device);
     pthread_mutex_lock(&device->lock);
-    if (queue->flying && current)
+    if (current)
         device->cu.stream_synchronize(queue->stream);
     discard(device, &queue->flying);
     discard(device, &queue->pending);
@@ -107,7 +108,7 @@ void cu_queue_destroy(bl_queue *base)
     pthread_mutex_unlock(&device->lock);
     if (current) {
         device->cu.stream_destroy(queue->stream);
-        cu_leave_quietly(device);
+        cu_leave(device, BL_OK);
     }
     free(queue);
 }
@@ -155,8 +156,10 @@ static bl_status flush(struct cu_device *device)
             continue;
         }
         if (launch(device, queue, flight) != BL_OK) {
-            /* What was promised to others cannot be kept: the device is as good as lost. */
+            /* What was promised to others cannot be kept: the device is as good as lost. The caller counts on a refused submission not
+             * to run, and its graph may have been launched. */
             lose(device);
+            device->cu.stream_synchronize(queue->stream);
             BL_FAIL(BL_EDEVLOST, "%s: a submission cannot be handed over", device->name);
         }
         queue->pending = flight->next;

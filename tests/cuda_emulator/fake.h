@@ -28,6 +28,7 @@ void fake_memory_limit(uint64_t bytes);
 uint64_t fake_memory_used();
 cu_address fake_allocate(size_t bytes); /* 0: out of memory */
 bool fake_free(cu_address address);
+void fake_free_all();
 void fake_add_host(void *host, size_t bytes, bool pinned);
 /* Forgets host memory of that kind; false when there is none at that address. */
 bool fake_remove_host(void *host, bool pinned);

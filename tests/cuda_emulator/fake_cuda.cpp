@@ -46,15 +46,15 @@ uint64_t number(const char *name, uint64_t otherwise)
     return text ? strtoull(text, nullptr, 0) : otherwise;
 }
 
-/* What the call answers before it does anything; CU_OK: go on. */
-cu_result begin(const char *name, bool needs_context)
+/* What the call answers before it does anything; CU_OK: go on. A lost context can still be made current. */
+cu_result begin(const char *name, bool needs_context, bool also_when_lost = false)
 {
     const uint64_t call = ++s.calls;
-    if (fake_work_failed())
+    if (!s.lost && (fake_work_failed() || (s.lost_at && call >= s.lost_at))) {
         s.lost = true;
-    if (s.lost_at && call >= s.lost_at)
-        s.lost = true;
-    if (s.lost)
+        s.failed_call = name;
+    }
+    if (s.lost && !also_when_lost)
         return FAKE_LAUNCH_FAILED;
     if (call == s.fail_at) {
         s.failed_call = name;
@@ -210,17 +210,20 @@ cu_result cuDevicePrimaryCtxRelease_v2(cu_ordinal)
     if (s.retained == 0)
         return FAKE_INVALID_CONTEXT;
     if (--s.retained == 0) {
+        uint32_t leaks = 0;
         fake_work_stop();
         for (int o = 0; o < OBJECTS; o++) {
             if (s.live[o])
                 fprintf(stderr, "fake cuda: %d %s left at the release of the context\n", s.live[o].load(), object_names[o]);
-            s.leaks += s.live[o] != 0;
+            leaks += s.live[o] != 0;
             s.live[o] = 0;
         }
         if (fake_memory_used())
             fprintf(stderr, "fake cuda: %llu bytes of device memory left at the release of the context\n", (unsigned long long)fake_memory_used());
-        s.leaks += fake_memory_used() != 0;
-        if (s.leaks && !s.failed_call)
+        leaks += fake_memory_used() != 0;
+        fake_free_all();
+        s.leaks += leaks;
+        if (leaks && !s.failed_call)
             abort();
     }
     return answer;
@@ -228,7 +231,9 @@ cu_result cuDevicePrimaryCtxRelease_v2(cu_ordinal)
 
 cu_result cuCtxPushCurrent_v2(cu_context context)
 {
-    BEGIN_ANYWHERE(cuCtxPushCurrent);
+    const cu_result begun = begin("cuCtxPushCurrent", false, true);
+    if (begun != CU_OK)
+        return begun;
     if (context != &the_context || depth == 16)
         return FAKE_INVALID_CONTEXT;
     current[depth++] = context;
@@ -237,7 +242,7 @@ cu_result cuCtxPushCurrent_v2(cu_context context)
 
 cu_result cuCtxPopCurrent_v2(cu_context *context)
 {
-    const cu_result answer = begin("cuCtxPopCurrent", true);
+    const cu_result answer = begin("cuCtxPopCurrent", true, true);
     if (depth == 0)
         return FAKE_INVALID_CONTEXT;
     *context = current[--depth];

@@ -87,6 +87,20 @@ bool fake_free(cu_address address)
     return true;
 }
 
+void fake_free_all()
+{
+    for (;;) {
+        size_t at;
+        {
+            std::lock_guard<std::mutex> guard(m.lock);
+            if (m.taken.empty())
+                return;
+            at = m.taken.begin()->first;
+        }
+        fake_free((cu_address)(uintptr_t)(m.given + at));
+    }
+}
+
 void fake_add_host(void *host, size_t bytes, bool pinned)
 {
     std::lock_guard<std::mutex> guard(m.lock);

@@ -145,7 +145,7 @@ void fake_work_start(uint64_t seed, bool checked)
 {
     w.random = seed;
     w.checked = checked;
-    w.stop = w.failed = false;
+    w.stop = false;
     w.worker = new std::thread(work_main);
 }
 
@@ -158,6 +158,7 @@ void fake_work_stop()
     }
     w.worker->join();
     delete w.worker;
+    w.failed = false;
 }
 
 bool fake_work_failed()
