@@ -37,7 +37,7 @@ enum { /* flags */
     CU_HOST_PORTABLE = 1,
     CU_HOST_MAPPED = 2,
     CU_HOST_READ_ONLY = 8, /* of mem_host_register */
-    CU_STREAM_NON_BLOCKING = 1,
+    CU_STREAM_APART = 1,
     CU_EVENT_NO_TIMING = 2,
 };
 enum { CU_MEMORY_HOST = 1, CU_MEMORY_DEVICE = 2 };

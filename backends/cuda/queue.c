@@ -28,7 +28,7 @@ bl_status cu_queue_create(bl_device *base, bl_queue_kind kind, bl_queue **out)
         BL_FAIL(BL_ENOMEM, "queue: out of memory");
     bl_status status = cu_enter(device);
     if (status == BL_OK)
-        status = cu_leave(device, cu_answer(device, device->cu.stream_create(&queue->stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate"));
+        status = cu_leave(device, cu_answer(device, device->cu.stream_create(&queue->stream, CU_STREAM_APART), "cuStreamCreate"));
     if (status != BL_OK) {
         free(queue);
         return bl_error_trace(status, __FILE__, __LINE__);
@@ -288,6 +288,9 @@ static bl_status wait(struct cu_device *device, struct cu_queue *queue, uint64_t
 bl_status cu_queue_wait(bl_queue *base, uint64_t value, uint64_t timeout_ns)
 {
     struct cu_device *device = (struct cu_device *)base->device;
-    BL_TRY(cu_enter(device));
+    if (cu_enter(device) != BL_OK) {
+        lose(device);
+        BL_FAIL(BL_EDEVLOST, "%s: what is under way cannot be waited for", device->name);
+    }
     return cu_leave(device, wait(device, (struct cu_queue *)base, value, timeout_ns));
 }

@@ -73,6 +73,8 @@ struct cu_graph_object {
 
 void fake_work_start(uint64_t seed, bool checked);
 void fake_work_stop();
+void fake_work_fail();   /* the device is lost: nothing runs any more when it returns */
+void fake_work_mend();
 bool fake_work_failed(); /* a kernel or a copy went wrong: the device is lost */
 cu_stream fake_stream_create();
 void fake_stream_destroy(cu_stream stream); /* waits for its work */

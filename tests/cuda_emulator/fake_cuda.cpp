@@ -53,6 +53,7 @@ cu_result begin(const char *name, bool needs_context, bool also_when_lost = fals
     if (!s.lost && (fake_work_failed() || (s.lost_at && call >= s.lost_at))) {
         s.lost = true;
         s.failed_call = name;
+        fake_work_fail();
     }
     if (s.lost && !also_when_lost)
         return FAKE_LAUNCH_FAILED;
@@ -98,6 +99,10 @@ extern "C" __attribute__((visibility("default"))) uint32_t fake_cuda_leaks()
 {
     return s.leaks;
 }
+extern "C" __attribute__((visibility("default"))) uint32_t fake_cuda_open()
+{
+    return s.retained;
+}
 extern "C" __attribute__((visibility("default"))) const char *fake_cuda_failed_call()
 {
     return s.failed_call;
@@ -128,6 +133,8 @@ cu_result cuInit(unsigned)
     s.calls = 0;
     s.lost = false;
     s.failed_call = nullptr;
+    if (s.retained == 0)
+        fake_work_mend();
     s.seed = number("BITLOOM_FAKE_CUDA_SEED", 1);
     s.lost_at = number("BITLOOM_FAKE_CUDA_LOST", 0);
     s.total = number("BITLOOM_FAKE_CUDA_MEMORY", (uint64_t)8 << 30);

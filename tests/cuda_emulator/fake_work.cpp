@@ -37,7 +37,7 @@ struct work {
     std::condition_variable changed;
     std::thread *worker = nullptr; /* never destroyed with the process: a program may end without closing */
     std::vector<cu_stream> streams;
-    bool stop = false, failed = false, checked = false;
+    bool stop = false, failed = false, checked = false, running = false; /* running: a node, without the lock */
     uint64_t random = 1, serial = 0;
 };
 work w;
@@ -98,12 +98,15 @@ void step(std::unique_lock<std::mutex> &guard, cu_stream stream)
             finish(node.event->last);
         } else {
             const uint64_t random = next_random();
+            w.running = true;
             guard.unlock();
             if (random % 16 == 0)
                 std::this_thread::sleep_for(std::chrono::microseconds(30));
             const bool ran = run_node(node, random);
             guard.lock();
+            w.running = false;
             w.failed |= !ran;
+            w.changed.notify_all();
         }
         t.missing[chosen] = SIZE_MAX;
         for (size_t n = 0; n < t.missing.size(); n++)
@@ -158,7 +161,21 @@ void fake_work_stop()
     }
     w.worker->join();
     delete w.worker;
+    fake_work_mend();
+}
+
+void fake_work_mend()
+{
+    std::lock_guard<std::mutex> guard(w.lock);
     w.failed = false;
+}
+
+void fake_work_fail()
+{
+    std::unique_lock<std::mutex> guard(w.lock);
+    w.failed = true;
+    w.changed.notify_all();
+    w.changed.wait(guard, [] { return !w.running; });
 }
 
 bool fake_work_failed()

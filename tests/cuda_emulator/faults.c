@@ -15,7 +15,7 @@
 
 /* What the fake driver tells about itself. */
 static uint64_t (*fake_calls)(void);
-static uint32_t (*fake_leaks)(void);
+static uint32_t (*fake_leaks)(void), (*fake_open)(void);
 static const char *(*fake_failed_call)(void);
 
 static unsigned n_bad;
@@ -218,8 +218,9 @@ static void try_probe(const struct failure *failure)
 static void try_every_call(const char *name, bl_status (*program)(const char *, float *), const char *model, uint64_t stride)
 {
     float right[16], result[16];
+    const uint32_t before = fake_leaks();
     set_failure(&failures[0], 0);
-    if (program(model, right) != BL_OK || fake_leaks())
+    if (program(model, right) != BL_OK || fake_leaks() != before || fake_open())
         bad(name, &failures[0], 0, "fails, or leaks, with nothing failing");
     for (uint32_t f = 0; f < FAILURES; f++) {
         uint64_t k = 1, n_failed = 0;
@@ -234,6 +235,10 @@ static void try_every_call(const char *name, bl_status (*program)(const char *, 
                 bad(name, &failures[f], k, "a wrong result, or no line");
             if (status != BL_OK && status != BL_EDEVMEM && status != BL_EDEVLOST && status != BL_EUNSUPPORTED && status != BL_EINTERNAL)
                 bad(name, &failures[f], k, "an unexpected status");
+            if (fake_open()) {
+                bad(name, &failures[f], k, "the device stays open");
+                return;
+            }
             /* Nothing can be given back without a context; the driver then frees it with the context. */
             if (fake_leaks() != leaks && !(fake_failed_call() && strcmp(fake_failed_call(), "cuCtxPushCurrent") == 0))
                 bad(name, &failures[f], k, "something is left");
@@ -254,11 +259,12 @@ int main(int argc, char **argv)
     }
     find_symbol(library, "fake_cuda_calls", &fake_calls);
     find_symbol(library, "fake_cuda_leaks", &fake_leaks);
+    find_symbol(library, "fake_cuda_open", &fake_open);
     find_symbol(library, "fake_cuda_failed_call", &fake_failed_call);
     for (uint32_t f = 0; f < FAILURES; f++)
         try_probe(&failures[f]);
     try_every_call("device", device_program, NULL, 1);
     if (argc == 3 && strcmp(argv[1], "--model") == 0)
-        try_every_call("model", model_program, argv[2], 3);
+        try_every_call("model", model_program, argv[2], 5);
     return n_bad != 0;
 }
