@@ -22,7 +22,7 @@ struct memory {
     std::map<size_t, size_t> taken; /* offset -> bytes */
     std::map<char *, host_range> host;
 };
-memory m;
+memory &m = *new memory; /* outlives everything */
 
 bool reserve()
 {

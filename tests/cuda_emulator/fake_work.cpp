@@ -32,15 +32,16 @@ struct cu_stream_object {
 };
 
 namespace {
+/* Never destroyed: a program may end while the worker waits. */
 struct work {
     std::mutex lock;
     std::condition_variable changed;
-    std::thread *worker = nullptr; /* never destroyed with the process: a program may end without closing */
+    std::thread *worker = nullptr;
     std::vector<cu_stream> streams;
     bool stop = false, failed = false, checked = false, running = false; /* running: a node, without the lock */
     uint64_t random = 1, serial = 0;
 };
-work w;
+work &w = *new work;
 
 uint64_t next_random()
 {
