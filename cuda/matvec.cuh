@@ -9,17 +9,17 @@
 #define BL_MATVEC_TILE 16u /* outputs of a block; divides BL_LINEAR_ALIGN, so a block lies in one segment */
 static_assert(BL_MATVEC_TILE == BL_MATVEC_WARPS * BL_MATVEC_OUTPUTS && BL_LINEAR_ALIGN % BL_MATVEC_TILE == 0, "tile");
 
-/* A warp's part of a launch. */
+/* A block's part of a launch; in a matvec, a warp's. */
 struct bl_linear_place {
     const uint8_t *weights;
     uint32_t segment, format, k, n, output, row, rows; /* first output; first row, rows of this block */
 };
 
 /* False when the block lies in padding, of a segment or of the rows. */
-template <uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl_cuda_args &args, bl_linear_place &t)
+template <uint32_t OUTPUTS, uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl_cuda_args &args, bl_linear_place &t)
 {
     const bl_params_linear &p = bl_push<bl_params_linear>(args);
-    uint32_t output = blockIdx.x * BL_MATVEC_TILE, s = 0;
+    uint32_t output = blockIdx.x * OUTPUTS, s = 0;
     for (;; s++) {
         const uint32_t padded = (p.segment[s].n + BL_LINEAR_ALIGN - 1) / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN;
         if (output < padded)
@@ -34,9 +34,8 @@ template <uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl
     t.weights = bl_binding<const uint8_t>(args, 2 + 4 * s);
     t.row = blockIdx.y * ROWS;
     t.rows = t.row < m ? bl_min(ROWS, m - t.row) : 0;
-    const bool is_empty = output >= t.n || t.rows == 0;
-    t.output = output + threadIdx.x / 32 * BL_MATVEC_OUTPUTS;
-    return !is_empty;
+    t.output = output;
+    return output < t.n && t.rows > 0;
 }
 
 __device__ __forceinline__ void bl_linear_store(const bl_cuda_args &args, const bl_linear_place &t, uint32_t output, uint32_t row, float y)
@@ -206,8 +205,9 @@ template <int FORMAT, uint32_t ROWS> __device__ __forceinline__ void bl_matvec_q
     SHARED(float, scales, ROWS * 129);
     SHARED(float, limit, ROWS);
     bl_linear_place t;
-    if (!bl_linear_find<ROWS>(args, t))
+    if (!bl_linear_find<BL_MATVEC_TILE, ROWS>(args, t))
         return;
+    t.output += threadIdx.x / 32 * BL_MATVEC_OUTPUTS;
     bl_q8_limits<ROWS>(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), scales, limit);
     if (FORMAT != BL_FMT_MIX) {
         bl_matvec_q8_tile<FORMAT == BL_FMT_MIX ? BL_FMT_Q8_0 : FORMAT, ROWS>(args, t, terms, limit);
@@ -228,8 +228,9 @@ template <int FORMAT, uint32_t ROWS> __device__ __forceinline__ void bl_matvec_f
 {
     SHARED(float, weights, BL_MATVEC_TILE * BL_FLOAT_STRIDE);
     bl_linear_place t;
-    if (!bl_linear_find<ROWS>(args, t))
+    if (!bl_linear_find<BL_MATVEC_TILE, ROWS>(args, t))
         return;
+    t.output += threadIdx.x / 32 * BL_MATVEC_OUTPUTS;
     if (FORMAT != BL_FMT_MIX) {
         bl_matvec_f32_tile<FORMAT == BL_FMT_MIX ? BL_FMT_F32 : FORMAT, ROWS>(args, t, weights);
         return;
