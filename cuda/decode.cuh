@@ -12,11 +12,6 @@ struct bl_block32 {
     uint16_t d, e; /* f16; e is what is multiplied with min: m, or dmin, which is subtracted */
 };
 
-__device__ __forceinline__ uint32_t bl_load32(const uint8_t *p)
-{
-    const uint16_t *half = reinterpret_cast<const uint16_t *>(p);
-    return half[0] | (uint32_t)half[1] << 16;
-}
 
 __device__ __forceinline__ uint32_t bl_load8(const uint8_t *p, uint32_t i)
 {
@@ -55,6 +50,15 @@ template <int FORMAT> __host__ __device__ constexpr uint32_t bl_block_bytes()
     return bytes[FORMAT];
 }
 
+/* Bindings begin at multiples of 4. So do words in blocks of a multiple of 4 bytes; others are read in halves. */
+template <int FORMAT> __device__ __forceinline__ uint32_t bl_load32(const uint8_t *p)
+{
+    if (bl_block_bytes<FORMAT>() % 4 == 0)
+        return *reinterpret_cast<const uint32_t *>(p);
+    const uint16_t *half = reinterpret_cast<const uint16_t *>(p);
+    return half[0] | (uint32_t)half[1] << 16;
+}
+
 template <int FORMAT> __device__ __forceinline__ size_t bl_row_bytes(uint32_t columns)
 {
     return (size_t)(columns / (bl_is_k<FORMAT>() ? 256 : bl_is_quant<FORMAT>() ? 32 : 1)) * bl_block_bytes<FORMAT>();
@@ -75,26 +79,26 @@ template <int FORMAT> __device__ __forceinline__ void bl_decode32(const uint8_t 
     for (uint32_t i = 0; i < 8; i++) {
         const uint32_t shift = i / 4 * 4, c = i % 4 * 4, pairs = j % 4 * 2;
         if (FORMAT == BL_FMT_Q4_0)
-            out.q[i] = bl_load32(b + 2 + c) >> shift & 0x0f0f0f0fu;
+            out.q[i] = bl_load32<FORMAT>(b + 2 + c) >> shift & 0x0f0f0f0fu;
         else if (FORMAT == BL_FMT_Q4_1)
-            out.q[i] = bl_load32(b + 4 + c) >> shift & 0x0f0f0f0fu;
+            out.q[i] = bl_load32<FORMAT>(b + 4 + c) >> shift & 0x0f0f0f0fu;
         else if (FORMAT == BL_FMT_Q5_0)
-            out.q[i] = (bl_load32(b + 6 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32(b + 2) >> 4 * i, 4);
+            out.q[i] = (bl_load32<FORMAT>(b + 6 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32<FORMAT>(b + 2) >> 4 * i, 4);
         else if (FORMAT == BL_FMT_Q5_1)
-            out.q[i] = (bl_load32(b + 8 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32(b + 4) >> 4 * i, 4);
+            out.q[i] = (bl_load32<FORMAT>(b + 8 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32<FORMAT>(b + 4) >> 4 * i, 4);
         else if (FORMAT == BL_FMT_Q8_0)
-            out.q[i] = bl_load32(b + 2 + 4 * i);
+            out.q[i] = bl_load32<FORMAT>(b + 2 + 4 * i);
         else if (FORMAT == BL_FMT_Q2_K)
-            out.q[i] = bl_load32(b + 16 + 32 * h + 4 * i) >> pairs & 0x03030303u;
+            out.q[i] = bl_load32<FORMAT>(b + 16 + 32 * h + 4 * i) >> pairs & 0x03030303u;
         else if (FORMAT == BL_FMT_Q3_K)
-            out.q[i] = (bl_load32(b + 32 + 32 * h + 4 * i) >> pairs & 0x03030303u) | (bl_load32(b + 4 * i) >> j & 0x01010101u) << 2;
+            out.q[i] = (bl_load32<FORMAT>(b + 32 + 32 * h + 4 * i) >> pairs & 0x03030303u) | (bl_load32<FORMAT>(b + 4 * i) >> j & 0x01010101u) << 2;
         else if (FORMAT == BL_FMT_Q4_K)
-            out.q[i] = bl_load32(b + 16 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu;
+            out.q[i] = bl_load32<FORMAT>(b + 16 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu;
         else if (FORMAT == BL_FMT_Q5_K)
-            out.q[i] = (bl_load32(b + 48 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu) | (bl_load32(b + 16 + 4 * i) >> j & 0x01010101u) << 4;
+            out.q[i] = (bl_load32<FORMAT>(b + 48 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu) | (bl_load32<FORMAT>(b + 16 + 4 * i) >> j & 0x01010101u) << 4;
         else
-            out.q[i] = (bl_load32(b + 64 * h + j % 2 * 32 + 4 * i) >> j % 4 / 2 * 4 & 0x0f0f0f0fu) |
-                       (bl_load32(b + 128 + 32 * h + 4 * i) >> pairs & 0x03030303u) << 4;
+            out.q[i] = (bl_load32<FORMAT>(b + 64 * h + j % 2 * 32 + 4 * i) >> j % 4 / 2 * 4 & 0x0f0f0f0fu) |
+                       (bl_load32<FORMAT>(b + 128 + 32 * h + 4 * i) >> pairs & 0x03030303u) << 4;
     }
 #pragma unroll
     for (uint32_t i = 0; i < 2; i++) {

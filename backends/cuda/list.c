@@ -151,23 +151,41 @@ bl_status cu_list_fill(bl_list *base, uint32_t id, bl_buffer *buffer, uint64_t o
 
 /* ---- the graph ---- */
 
+static struct cu_copy_side side_of(const struct cu_place *place, uint64_t at, uint64_t bytes)
+{
+    return (struct cu_copy_side){.memory = place->host ? CU_MEMORY_HOST : CU_MEMORY_DEVICE, .host = place->host ? (char *)place->host + at : NULL,
+                                 .device = place->address + at, .pitch = bytes, .height = 1};
+}
+
+/* A copy is one row of bytes, and a row has less than 2 GB: more is a chain of rows. */
+static bl_status add_copy(struct cu_device *device, cu_graph graph, const struct cu_node *node, const cu_graph_node *after, size_t n_after,
+                          cu_graph_node *out)
+{
+    const uint64_t most = UINT64_C(1) << 30;
+    for (uint64_t at = 0; at < node->bytes; at += most) {
+        const uint64_t bytes = node->bytes - at < most ? node->bytes - at : most;
+        const struct cu_copy_params copy = {.from = side_of(&node->from, at, bytes), .to = side_of(&node->to, at, bytes), .width = bytes,
+                                            .height = 1, .depth = 1};
+        cu_graph_node before = *out;
+        BL_TRY(cu_answer(device, device->cu.graph_add_copy(out, graph, at ? &before : after, at ? 1 : n_after, &copy, device->context),
+                         "cuGraphAddMemcpyNode"));
+    }
+    return BL_OK;
+}
+
 static bl_status add_work(struct cu_device *device, cu_graph graph, const struct cu_node *node, const cu_graph_node *after, size_t n_after,
                           cu_graph_node *out)
 {
     void *arguments[1] = {node->args};
     const struct cu_kernel_params kernel = {.function = node->function, .grid = {node->grid[0], node->grid[1], node->grid[2]},
                                             .block = {node->threads, 1, 1}, .arguments = arguments};
-    const struct cu_copy_params copy = {
-        .from = {.memory = node->from.host ? CU_MEMORY_HOST : CU_MEMORY_DEVICE, .host = node->from.host, .device = node->from.address},
-        .to = {.memory = node->to.host ? CU_MEMORY_HOST : CU_MEMORY_DEVICE, .host = node->to.host, .device = node->to.address},
-        .width = node->bytes, .height = 1, .depth = 1};
     const struct cu_fill_params fill = {.to = node->to.address, .value = node->pattern, .element_bytes = 4, .width = node->bytes / 4,
                                         .height = 1};
     switch (node->kind) {
     case CU_NODE_DISPATCH:
         return cu_answer(device, device->cu.graph_add_kernel(out, graph, after, n_after, &kernel), "cuGraphAddKernelNode");
     case CU_NODE_COPY:
-        return cu_answer(device, device->cu.graph_add_copy(out, graph, after, n_after, &copy, device->context), "cuGraphAddMemcpyNode");
+        return add_copy(device, graph, node, after, n_after, out);
     default:
         return cu_answer(device, device->cu.graph_add_fill(out, graph, after, n_after, &fill, device->context), "cuGraphAddMemsetNode");
     }

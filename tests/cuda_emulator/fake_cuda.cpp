@@ -494,7 +494,8 @@ cu_result cuGraphAddMemcpyNode(cu_graph_node *out, cu_graph graph, const cu_grap
     node.to = address_of(params->to);
     node.from = address_of(params->from);
     node.bytes = params->width;
-    if (params->width == 0 || params->height != 1 || params->depth != 1 || !fake_memory(node.to, node.bytes) || !fake_memory(node.from, node.bytes))
+    if (params->width == 0 || params->width > (1u << 30) || params->from.pitch != params->width || params->to.pitch != params->width ||
+        params->from.height != 1 || params->to.height != 1 || params->height != 1 || params->depth != 1 || !fake_memory(node.to, node.bytes) || !fake_memory(node.from, node.bytes))
         return FAKE_INVALID_VALUE;
     return add_node(out, graph, after, n_after, std::move(node));
 }
