@@ -13,11 +13,43 @@ template <int FORMAT> __device__ __forceinline__ float bl_load_kv(const void *pa
     return FORMAT == BL_FMT_F16 ? bl_half(static_cast<const uint16_t *>(pages)[at]) : static_cast<const float *>(pages)[at];
 }
 
+struct alignas(16) bl_words4 { /* one access */
+    uint32_t w[4];
+};
+
+/* Eight numbers that begin at a multiple of 16 bytes. */
+template <int FORMAT> __device__ __forceinline__ void bl_load_kv8(const void *pages, size_t at, float *out)
+{
+    if (FORMAT == BL_FMT_F16) {
+        const bl_words4 x = *reinterpret_cast<const bl_words4 *>(static_cast<const uint16_t *>(pages) + at);
+#pragma unroll
+        for (uint32_t i = 0; i < 8; i++)
+            out[i] = bl_half((uint16_t)(x.w[i / 2] >> i % 2 * 16));
+    } else {
+        const bl_words4 *x = reinterpret_cast<const bl_words4 *>(static_cast<const float *>(pages) + at);
+        const bl_words4 low = x[0], high = x[1];
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++) {
+            out[i] = bl_bits_f32(low.w[i]);
+            out[4 + i] = bl_bits_f32(high.w[i]);
+        }
+    }
+}
+
 /* q . k, the eight accumulators of one thread. */
 template <int FORMAT> __device__ __forceinline__ float bl_score(const bl_params_attention &p, const float *q, const void *pages, size_t at)
 {
     float s[8] = {0, 0, 0, 0, 0, 0, 0, 0};
     uint32_t c = 0;
+    const bool is_aligned = p.d_k % 8 == 0 && (reinterpret_cast<uintptr_t>(q) | reinterpret_cast<uintptr_t>(pages)) % 16 == 0;
+    for (; is_aligned && c < p.d_k; c += 8) {
+        float a[8], b[8];
+        bl_load_kv8<BL_FMT_F32>(q, c, a);
+        bl_load_kv8<FORMAT>(pages, at + c, b);
+#pragma unroll
+        for (uint32_t i = 0; i < 8; i++)
+            s[i] = s[i] + a[i] * b[i];
+    }
     for (; c + 8 <= p.d_k; c += 8) {
 #pragma unroll
         for (uint32_t i = 0; i < 8; i++)
