@@ -76,20 +76,30 @@ struct cu_node {
     uint32_t n_after, *after; /* ids of earlier nodes, each once */
     struct cu_args *args;
     cu_function function;
-    uint32_t grid[3], threads;
+    uint32_t grid[3], threads, lane;
+    bool is_shared; /* among blocks along z, with scratch memory (cuda/shares.h) */
     struct cu_place to, from;
     uint64_t bytes;
     uint32_t pattern;
 };
 
+struct cu_lane {
+    uint32_t last;                          /* its last node's id + 1 */
+    uint64_t counter_bytes, sum_bytes;      /* scratch memory of its largest node: nodes of a lane do not overlap */
+};
+/* A graph that can be launched, and the scratch memory of its nodes. */
+struct cu_exec {
+    cu_graph_exec graph; /* NULL: not made */
+    cu_address scratch;  /* 0: none */
+};
 struct cu_list {
     bl_list base;
     struct cu_node *nodes;
     uint32_t n_nodes, capacity;
-    uint32_t last_of_lane[BL_MAX_LANES]; /* id + 1 */
-    cu_graph_exec exec;       /* NULL: no nodes */
-    cu_graph_exec timed_exec; /* the same with events around every node; made when first asked for */
-    cu_event *events;         /* start, then begin and end of each node */
+    struct cu_lane lanes[BL_MAX_LANES];
+    struct cu_exec exec;
+    struct cu_exec timed; /* the same with events around every node; made when first asked for */
+    cu_event *events;     /* start, then begin and end of each node */
 };
 
 /* Opens the driver; on failure nothing is left and the error says what is missing. */

@@ -1,6 +1,7 @@
 /* list.c: lists as CUDA graphs. Nodes are kept as they are recorded; list_end makes the graph, and a second one with an event on either side
  * of every node where timings are wanted. */
 #include "cuda.h"
+#include "cuda/shares.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -26,14 +27,22 @@ static void destroy_events(struct cu_device *device, struct cu_list *list)
     list->events = NULL;
 }
 
+static void destroy_exec(struct cu_device *device, struct cu_exec *exec)
+{
+    if (exec->graph)
+        device->cu.graph_exec_destroy(exec->graph);
+    if (exec->scratch)
+        device->cu.mem_free(exec->scratch);
+    *exec = (struct cu_exec){0};
+}
+
 void cu_list_destroy(bl_list *base)
 {
     struct cu_list *list = (struct cu_list *)base;
     struct cu_device *device = (struct cu_device *)base->device;
-    if (list->exec && cu_enter_quietly(device)) { /* without nodes there is nothing of the driver's */
-        device->cu.graph_exec_destroy(list->exec);
-        if (list->timed_exec)
-            device->cu.graph_exec_destroy(list->timed_exec);
+    if (list->exec.graph && cu_enter_quietly(device)) { /* without it there is nothing of the driver's */
+        destroy_exec(device, &list->exec);
+        destroy_exec(device, &list->timed);
         destroy_events(device, list);
         cu_leave(device, BL_OK);
     }
@@ -52,8 +61,8 @@ static bl_status set_order(struct cu_list *list, struct cu_node *node, uint32_t 
     node->after = malloc(((size_t)n_waits + 1) * sizeof *node->after);
     if (!node->after)
         BL_FAIL(BL_ENOMEM, "list: out of memory after %u nodes", list->n_nodes);
-    if (list->last_of_lane[lane])
-        node->after[node->n_after++] = list->last_of_lane[lane] - 1;
+    if (list->lanes[lane].last)
+        node->after[node->n_after++] = list->lanes[lane].last - 1;
     for (uint32_t w = 0; w < n_waits; w++) {
         bool is_new = true;
         for (uint32_t a = 0; a < node->n_after && is_new; a++)
@@ -76,9 +85,9 @@ static bl_status add_node(struct cu_list *list, enum cu_node_kind kind, uint32_t
         list->capacity = larger;
     }
     struct cu_node *node = &list->nodes[list->n_nodes];
-    *node = (struct cu_node){.kind = kind};
+    *node = (struct cu_node){.kind = kind, .lane = lane};
     BL_TRY(set_order(list, node, lane, waits, n_waits));
-    list->last_of_lane[lane] = ++list->n_nodes;
+    list->lanes[lane].last = ++list->n_nodes;
     *out = node;
     return BL_OK;
 }
@@ -92,6 +101,25 @@ static struct cu_place place_of(const bl_buffer *base, uint64_t offset)
 {
     const struct cu_buffer *buffer = (const struct cu_buffer *)base;
     return (struct cu_place){buffer->on_card || !base->host ? NULL : (char *)base->host + offset, buffer->address + offset};
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* An attention over few rows goes to several blocks each. */
+static void share(struct cu_list *list, struct cu_node *node)
+{
+    struct bl_params_attention p;
+    memcpy(&p, node->args->push, sizeof p);
+    node->grid[2] = bl_shares(&p, node->grid[1]);
+    node->is_shared = node->grid[2] > 1;
+    if (!node->is_shared)
+        return;
+    struct cu_lane *lane = &list->lanes[node->lane];
+    lane->counter_bytes = larger(lane->counter_bytes, bl_shares_counter_bytes(&p, node->grid[1]));
+    lane->sum_bytes = larger(lane->sum_bytes, bl_shares_sum_bytes(&p, node->grid[1]));
 }
 
 bl_status cu_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_dispatch *recorded)
@@ -118,6 +146,8 @@ bl_status cu_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_
     node->function = kernel->function;
     node->threads = kernel->threads;
     memcpy(node->grid, recorded->grid, sizeof node->grid);
+    if (recorded->kernel->key.op == BL_OP_ATTENTION)
+        share(list, node);
     return BL_OK;
 }
 
@@ -173,10 +203,34 @@ static bl_status add_copy(struct cu_device *device, cu_graph graph, const struct
     return BL_OK;
 }
 
-static bl_status add_work(struct cu_device *device, cu_graph graph, const struct cu_node *node, const cu_graph_node *after, size_t n_after,
-                          cu_graph_node *out)
+/* All counters lie first, lane after lane, so that no node's sums get into another's counters. */
+static uint64_t counter_bytes(const struct cu_list *list, uint32_t lanes)
 {
-    void *arguments[1] = {node->args};
+    uint64_t bytes = 0;
+    for (uint32_t l = 0; l < lanes; l++)
+        bytes += list->lanes[l].counter_bytes;
+    return bytes;
+}
+
+static uint64_t sum_bytes(const struct cu_list *list, uint32_t lanes)
+{
+    uint64_t bytes = 0;
+    for (uint32_t l = 0; l < lanes; l++)
+        bytes += list->lanes[l].sum_bytes;
+    return bytes;
+}
+
+static bl_status add_work(struct cu_device *device, cu_graph graph, const struct cu_list *list, const struct cu_node *node, cu_address scratch,
+                          const cu_graph_node *after, size_t n_after, cu_graph_node *out)
+{
+    struct cu_args args = {0};
+    if (node->args)
+        args = *node->args;
+    if (node->is_shared)
+        args.binding[BL_SHARES_COUNTERS] = scratch + counter_bytes(list, node->lane);
+    if (node->is_shared)
+        args.binding[BL_SHARES_SUMS] = scratch + counter_bytes(list, BL_MAX_LANES) + sum_bytes(list, node->lane);
+    void *arguments[1] = {&args};
     const struct cu_kernel_params kernel = {.function = node->function, .grid = {node->grid[0], node->grid[1], node->grid[2]},
                                             .block = {node->threads, 1, 1}, .arguments = arguments};
     const struct cu_fill_params fill = {.to = node->to.address, .value = node->pattern, .element_bytes = 4, .width = node->bytes / 4,
@@ -202,8 +256,8 @@ static bl_status add_event(struct cu_device *device, cu_graph graph, cu_event *e
 }
 
 /* events NULL: only the work. done[n]: what must be over before node n is. */
-static bl_status add_nodes(struct cu_device *device, const struct cu_list *list, cu_graph graph, cu_event *events, cu_graph_node *done,
-                           cu_graph_node *after)
+static bl_status add_nodes(struct cu_device *device, const struct cu_list *list, cu_graph graph, cu_address scratch, cu_event *events,
+                           cu_graph_node *done, cu_graph_node *after)
 {
     cu_graph_node start = NULL;
     if (events)
@@ -219,29 +273,49 @@ static bl_status add_nodes(struct cu_device *device, const struct cu_list *list,
             BL_TRY(add_event(device, graph, &events[2 * n + 1], after, n_after, &after[0]));
             n_after = 1;
         }
-        BL_TRY(add_work(device, graph, node, after, n_after, &done[n]));
+        BL_TRY(add_work(device, graph, list, node, scratch, after, n_after, &done[n]));
         if (events)
             BL_TRY(add_event(device, graph, &events[2 * n + 2], &done[n], 1, &done[n]));
     }
     return BL_OK;
 }
 
-static bl_status make_exec(struct cu_device *device, const struct cu_list *list, cu_event *events, cu_graph_exec *out)
+static bl_status make_scratch(struct cu_device *device, const struct cu_list *list, cu_address *out)
+{
+    const uint64_t counters = counter_bytes(list, BL_MAX_LANES);
+    if (!counters)
+        return BL_OK;
+    cu_result result = device->cu.mem_alloc(out, counters + sum_bytes(list, BL_MAX_LANES));
+    if (result != CU_OK)
+        *out = 0;
+    BL_TRY(cu_answer(device, result, "cuMemAlloc"));
+    BL_TRY(cu_answer(device, device->cu.mem_set(*out, 0, counters), "cuMemset"));
+    return cu_answer(device, device->cu.stream_synchronize(NULL), "cuStreamSynchronize"); /* no stream of ours waits for that one */
+}
+
+static bl_status make_graph(struct cu_device *device, const struct cu_list *list, cu_event *events, cu_graph_node *nodes, struct cu_exec *out)
 {
     cu_graph graph = NULL;
+    BL_TRY(make_scratch(device, list, &out->scratch));
+    BL_TRY(cu_answer(device, device->cu.graph_create(&graph, 0), "cuGraphCreate"));
+    bl_status status = add_nodes(device, list, graph, out->scratch, events, nodes, nodes + list->n_nodes);
+    cu_graph_exec exec = NULL;
+    if (status == BL_OK)
+        status = cu_answer(device, device->cu.graph_instantiate(&exec, graph, 0), "cuGraphInstantiate");
+    out->graph = status == BL_OK ? exec : NULL;
+    device->cu.graph_destroy(graph);
+    return status;
+}
+
+static bl_status make_exec(struct cu_device *device, const struct cu_list *list, cu_event *events, struct cu_exec *out)
+{
     cu_graph_node *nodes = malloc((2 * (size_t)list->n_nodes + 1) * sizeof *nodes); /* done, and what one node follows */
     if (!nodes)
         BL_FAIL(BL_ENOMEM, "list: out of memory for %u nodes", list->n_nodes);
-    bl_status status = cu_answer(device, device->cu.graph_create(&graph, 0), "cuGraphCreate");
-    if (status == BL_OK) {
-        status = add_nodes(device, list, graph, events, nodes, nodes + list->n_nodes);
-        cu_graph_exec exec = NULL;
-        if (status == BL_OK)
-            status = cu_answer(device, device->cu.graph_instantiate(&exec, graph, 0), "cuGraphInstantiate");
-        *out = status == BL_OK ? exec : NULL;
-        device->cu.graph_destroy(graph);
-    }
+    bl_status status = make_graph(device, list, events, nodes, out);
     free(nodes);
+    if (status != BL_OK)
+        destroy_exec(device, out);
     return status;
 }
 
@@ -260,12 +334,12 @@ bl_status cu_list_end(bl_list *base)
 bl_status cu_list_make_timed(struct cu_list *list)
 {
     struct cu_device *device = (struct cu_device *)list->base.device;
-    if (list->timed_exec || list->n_nodes == 0)
+    if (list->timed.graph || list->n_nodes == 0)
         return BL_OK;
     list->events = calloc(2 * (size_t)list->n_nodes + 1, sizeof *list->events);
     if (!list->events)
         BL_FAIL(BL_ENOMEM, "timings of %u nodes: out of memory", list->n_nodes);
-    bl_status status = make_exec(device, list, list->events, &list->timed_exec);
+    bl_status status = make_exec(device, list, list->events, &list->timed);
     if (status != BL_OK)
         destroy_events(device, list);
     return status;

@@ -211,7 +211,7 @@ static bl_status submit(struct cu_device *device, struct cu_queue *queue, struct
     }
     for (uint32_t w = 0; w < n_waits; w++)
         kept[w] = waits[w];
-    *flight = (struct cu_flight){.queue = queue, .value = value, .exec = list->base.timed ? list->timed_exec : list->exec,
+    *flight = (struct cu_flight){.queue = queue, .value = value, .exec = list->base.timed ? list->timed.graph : list->exec.graph,
                                  .event = flight->event, .waits = kept, .n_waits = n_waits};
     pthread_mutex_lock(&device->lock);
     collect(device, queue);

@@ -319,6 +319,16 @@ cu_result cuMemHostGetDevicePointer_v2(cu_address *address, void *host, unsigned
     return fake_memory(*address, 1) ? (cu_result)CU_OK : (cu_result)FAKE_INVALID_VALUE;
 }
 
+cu_result cuMemsetD8_v2(cu_address to, unsigned char value, size_t bytes)
+{
+    BEGIN(cuMemsetD8);
+    void *memory = fake_memory(to, bytes);
+    if (!memory)
+        return FAKE_INVALID_VALUE;
+    memset(memory, value, bytes);
+    return CU_OK;
+}
+
 cu_result cuMemcpyHtoD_v2(cu_address to, const void *from, size_t bytes)
 {
     BEGIN(cuMemcpyHtoD);
@@ -374,7 +384,8 @@ cu_result cuStreamDestroy_v2(cu_stream stream)
 cu_result cuStreamSynchronize(cu_stream stream)
 {
     BEGIN(cuStreamSynchronize);
-    fake_stream_synchronize(stream);
+    if (stream) /* what goes to the common stream is done at once */
+        fake_stream_synchronize(stream);
     return CU_OK;
 }
 

@@ -175,7 +175,7 @@ static bl_status model_program(const char *path, float *result)
     bl_sequence *sequence = NULL;
     bl_model_default_params(&params);
     params.device.device = "cuda:0";
-    params.context = 64;
+    params.context = 512; /* two splits of attention: scratch memory too */
     bl_status status = bl_model_open(path, &params, &model);
     if (status == BL_OK)
         status = use_model(model, &sequence, result);

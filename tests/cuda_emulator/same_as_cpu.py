@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The CUDA back end on the fake driver gives the CPU's bits: logits of tiny models, and the text of the default model.
 
-    same_as_cpu.py logits PROGRAM MODEL [LOGITS-OPTION...]    prefill in one piece, in pieces, and row by row
+    same_as_cpu.py logits PROGRAM MODEL [--long] [LOGITS-OPTION...]    prefill in one piece, in pieces, and row by row; --long: more positions
+                                                                       than one split of attention holds, eight rows at a time
     same_as_cpu.py text PROGRAM TOKENS                        skips without BITLOOM_TEST_MODEL
 """
 import os
@@ -12,13 +13,16 @@ import tempfile
 
 
 def logits(program, model, options):
-    ids = [random.Random(7).randrange(1, 200) for _ in range(70)]
+    is_long = '--long' in options
+    options = [o for o in options if o != '--long']
+    draw = random.Random(7)
+    ids = [draw.randrange(1, 200) for _ in range(400 if is_long else 70)]
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         ids_path = os.path.join(folder, 'ids')
         with open(ids_path, 'w') as f:
             f.write(' '.join(map(str, ids)))
-        for batch in ['512', '24', '7', '1']:
+        for batch in ['8'] if is_long else ['512', '24', '7', '1']:
             answers = []
             for device in ['cpu', 'cuda:0']:
                 out = os.path.join(folder, 'out')
