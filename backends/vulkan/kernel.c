@@ -14,6 +14,8 @@ static const struct row {
     uint32_t tile[2], variant;
 } rows[BL_OP_COUNT] = {
 #define SHADER(name) spirv_##name, sizeof spirv_##name
+    [BL_OP_EMBED] = {SHADER(embed), {32 * 32, 1}, 0},
+    [BL_OP_KV_STORE] = {SHADER(kv_store), {1, 1}, 0},
     [BL_OP_BINARY] = {SHADER(binary), {64, 1}, 0},
     [BL_OP_UNARY] = {SHADER(unary), {64, 1}, 0},
     [BL_OP_GLU] = {SHADER(glu), {64 * 32, 1}, 0},
