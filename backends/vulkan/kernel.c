@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* How the invocations of a matrix product share the outputs: those of a workgroup, how many neighbours share an output, outputs of such a
- * group. Chosen for processors that work through a workgroup vector by vector, and for those that have thousands of lanes. */
+ * group. Attention: positions instead of outputs. Chosen for processors that work through a workgroup vector by vector, and for those that have thousands of lanes. */
 struct shape {
     uint32_t invocations, lanes, outputs;
 };
@@ -31,6 +31,7 @@ static const struct row {
     {BL_OP_MATMUL, BL_FMT_F32, 0, 8, SHADER(linear_f32), {0, 8}, {16, 1, 1}, {64, 8, 1}},
     {BL_OP_EMBED, 0, 0, 0, SHADER(embed), {32 * 32, 1}, {0}, {0}},
     {BL_OP_KV_STORE, 0, 0, 0, SHADER(kv_store), {1, 1}, {0}, {0}},
+    {BL_OP_ATTENTION, 0, 0, 0, SHADER(attention), {1, 1}, {32, 1, 0}, {128, 4, 0}},
     {BL_OP_UNARY, 0, 0, 0, SHADER(unary), {64, 1}, {0}, {0}},
     {BL_OP_BINARY, 0, 0, 0, SHADER(binary), {64, 1}, {0}, {0}},
     {BL_OP_GLU, 0, 0, 0, SHADER(glu), {64 * 32, 1}, {0}, {0}},
