@@ -6,25 +6,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One row per op that there is a shader for: which key parts become specialisation constants 0 (weight format) and 1 (q8) is the same for
- * all, constant 2 is the row's own. The tile is what one workgroup makes, in elements of the op's grid. */
+/* How the invocations of a matrix product share the outputs: those of a workgroup, how many neighbours share an output, outputs of such a
+ * group. Attention: positions instead of outputs. Chosen for processors that work through a workgroup vector by vector, and for those that have thousands of lanes. */
+struct shape {
+    uint32_t invocations, lanes, outputs;
+};
+
+/* One row per shader and its constants; the first that fits a key serves it. Constants of all: 0 weight format, 1 whether q8, 2 the variant,
+ * 3..5 the shape. The tile is what one workgroup makes, in elements of the op's grid; that of a product comes from its shape. */
 static const struct row {
+    uint16_t op, activation, row_class; /* activation, row_class 0: any */
+    uint32_t variant;
     const uint32_t *code;
     size_t bytes;
-    uint32_t tile[2], variant;
-} rows[BL_OP_COUNT] = {
+    uint32_t tile[2];
+    struct shape software, hardware;
+} rows[] = {
 #define SHADER(name) spirv_##name, sizeof spirv_##name
-    [BL_OP_BINARY] = {SHADER(binary), {64, 1}, 0},
-    [BL_OP_UNARY] = {SHADER(unary), {64, 1}, 0},
-    [BL_OP_GLU] = {SHADER(glu), {64 * 32, 1}, 0},
-    [BL_OP_SELECT] = {SHADER(select), {64, 1}, 0},
-    [BL_OP_QUANTIZE] = {SHADER(quantize), {64, 1}, 0},
-    [BL_OP_RMS_NORM] = {SHADER(norm), {1, 1}, 0},
-    [BL_OP_LAYER_NORM] = {SHADER(norm), {1, 1}, 1},
-    [BL_OP_ROPE_TABLE] = {SHADER(rope_table), {64, 1}, 0},
-    [BL_OP_ROPE] = {SHADER(rope), {1, 1}, 0},
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, 1, SHADER(linear_q8), {0, 1}, {16, 1, 4}, {64, 16, 4}},
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_8, 8, SHADER(linear_q8), {0, 8}, {16, 1, 4}, {64, 16, 2}},
+    {BL_OP_MATMUL, BL_FMT_Q8, 0, 8, SHADER(linear_q8), {0, 8}, {16, 1, 4}, {64, 16, 2}},
+    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_1, 1, SHADER(linear_f32), {0, 1}, {16, 1, 1}, {64, 8, 1}},
+    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_8, 8, SHADER(linear_f32), {0, 8}, {16, 1, 1}, {64, 8, 1}},
+    {BL_OP_MATMUL, BL_FMT_F32, 0, 8, SHADER(linear_f32), {0, 8}, {16, 1, 1}, {64, 8, 1}},
+    {BL_OP_EMBED, 0, 0, 0, SHADER(embed), {32 * 32, 1}, {0}, {0}},
+    {BL_OP_KV_STORE, 0, 0, 0, SHADER(kv_store), {1, 1}, {0}, {0}},
+    {BL_OP_ATTENTION, 0, 0, 0, SHADER(attention), {1, 1}, {32, 1, 0}, {128, 4, 0}},
+    {BL_OP_UNARY, 0, 0, 0, SHADER(unary), {64, 1}, {0}, {0}},
+    {BL_OP_BINARY, 0, 0, 0, SHADER(binary), {64, 1}, {0}, {0}},
+    {BL_OP_GLU, 0, 0, 0, SHADER(glu), {64 * 32, 1}, {0}, {0}},
+    {BL_OP_SELECT, 0, 0, 0, SHADER(select), {64, 1}, {0}, {0}},
+    {BL_OP_QUANTIZE, 0, 0, 0, SHADER(quantize), {64, 1}, {0}, {0}},
+    {BL_OP_RMS_NORM, 0, 0, 0, SHADER(norm), {1, 1}, {0}, {0}},
+    {BL_OP_LAYER_NORM, 0, 0, 1, SHADER(norm), {1, 1}, {0}, {0}},
+    {BL_OP_ROPE_TABLE, 0, 0, 0, SHADER(rope_table), {64, 1}, {0}, {0}},
+    {BL_OP_ROPE, 0, 0, 0, SHADER(rope), {1, 1}, {0}, {0}},
 #undef SHADER
 };
+enum { N_ROWS = sizeof rows / sizeof rows[0] };
+
+static uint32_t find_row(struct bl_kernel_key key)
+{
+    uint32_t r = 0;
+    while (r < N_ROWS && (rows[r].op != key.op || (rows[r].activation && rows[r].activation != key.activation) ||
+                          (rows[r].row_class && rows[r].row_class != key.row_class)))
+        r++;
+    return r;
+}
 
 bl_status vk_layout_create(struct vk_device *device)
 {
@@ -43,11 +71,19 @@ bl_status vk_layout_create(struct vk_device *device)
     return vk_answer(device, device->fns.CreatePipelineLayout(device->handle, &layout, NULL, &device->layout), "vkCreatePipelineLayout");
 }
 
-static bl_status make_pipeline(struct vk_device *device, const struct row *row, struct bl_kernel_key key, VkPipeline *out)
+static struct shape shape_of(const struct vk_device *device, const struct row *row)
 {
-    const uint32_t constants[3] = {key.weight, key.activation == BL_FMT_Q8, row->variant};
-    const VkSpecializationMapEntry entries[3] = {{0, 0, 4}, {1, 4, 4}, {2, 8, 4}};
-    const VkSpecializationInfo specialization = {3, entries, sizeof constants, constants};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+    device->instance.GetPhysicalDeviceProperties2(device->physical, &properties);
+    return properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? row->software : row->hardware;
+}
+
+static bl_status make_pipeline(struct vk_device *device, const struct row *row, uint32_t format, bool q8, VkPipeline *out)
+{
+    const struct shape shape = shape_of(device, row);
+    const uint32_t constants[6] = {format, q8, row->variant, shape.invocations, shape.lanes, shape.outputs};
+    const VkSpecializationMapEntry entries[6] = {{0, 0, 4}, {1, 4, 4}, {2, 8, 4}, {3, 12, 4}, {4, 16, 4}, {5, 20, 4}};
+    const VkSpecializationInfo specialization = {6, entries, sizeof constants, constants};
     const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = row->bytes,
                                            .pCode = row->code};
     VkShaderModule module = VK_NULL_HANDLE;
@@ -60,6 +96,19 @@ static bl_status make_pipeline(struct vk_device *device, const struct row *row, 
     VkResult result = device->fns.CreateComputePipelines(device->handle, VK_NULL_HANDLE, 1, &info, NULL, out);
     device->fns.DestroyShaderModule(device->handle, module, NULL);
     return vk_answer(device, result, "vkCreateComputePipelines");
+}
+
+bl_status vk_kernel_pipeline(bl_kernel *base, uint32_t format, VkPipeline *out)
+{
+    struct vk_kernel *kernel = (struct vk_kernel *)base;
+    bl_status status = BL_OK;
+    pthread_mutex_lock(&kernel->lock);
+    if (!kernel->pipelines[format])
+        status = make_pipeline((struct vk_device *)base->device, &rows[kernel->row], format, base->key.activation == BL_FMT_Q8,
+                               &kernel->pipelines[format]);
+    *out = kernel->pipelines[format];
+    pthread_mutex_unlock(&kernel->lock);
+    return status;
 }
 
 static bool is_row(struct bl_kernel_key key)
@@ -75,17 +124,25 @@ static bool is_row(struct bl_kernel_key key)
 bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel **out)
 {
     struct vk_device *device = (struct vk_device *)base;
-    if (key.op >= BL_OP_COUNT || !rows[key.op].code || !is_row(key))
+    const uint32_t r = find_row(key);
+    if (r == N_ROWS || !is_row(key))
         return BL_EUNSUPPORTED;
     struct vk_kernel *kernel = calloc(1, sizeof *kernel);
     if (!kernel)
         BL_FAIL(BL_ENOMEM, "kernel: out of memory");
-    bl_status status = make_pipeline(device, &rows[key.op], key, &kernel->pipeline);
+    bl_status status = BL_OK;
+    if (key.weight != BL_FMT_MIX)
+        status = make_pipeline(device, &rows[r], key.weight, key.activation == BL_FMT_Q8, &kernel->pipelines[key.weight]);
     if (status != BL_OK) {
         free(kernel);
         return bl_error_trace(status, __FILE__, __LINE__);
     }
-    memcpy(kernel->base.tile, (uint32_t[3]){rows[key.op].tile[0], rows[key.op].tile[1], 1}, sizeof kernel->base.tile);
+    pthread_mutex_init(&kernel->lock, NULL);
+    kernel->row = r;
+    const struct shape shape = shape_of(device, &rows[r]);
+    kernel->base.tile[0] = rows[r].tile[0] ? rows[r].tile[0] : shape.invocations / shape.lanes * shape.outputs;
+    kernel->base.tile[1] = rows[r].tile[1];
+    kernel->base.tile[2] = 1;
     size_t n = bl_kernel_key_name(key, kernel->base.name, sizeof kernel->base.name);
     if (n + sizeof "_vulkan" <= sizeof kernel->base.name)
         memcpy(kernel->base.name + n, "_vulkan", sizeof "_vulkan");
@@ -96,6 +153,9 @@ bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel 
 void vk_kernel_destroy(bl_kernel *base)
 {
     struct vk_device *device = (struct vk_device *)base->device;
-    device->fns.DestroyPipeline(device->handle, ((struct vk_kernel *)base)->pipeline, NULL);
-    free(base);
+    struct vk_kernel *kernel = (struct vk_kernel *)base;
+    for (uint32_t f = 0; f < BL_FMT_COUNT; f++)
+        device->fns.DestroyPipeline(device->handle, kernel->pipelines[f], NULL); /* none: ignored */
+    pthread_mutex_destroy(&kernel->lock);
+    free(kernel);
 }
