@@ -1,7 +1,10 @@
 /* common.glsl: what every shader shares: the bindings as words, the push constants, the step buffer, the project's polynomials and q8
  * blocks (hal/kernel_params.h, cpu_fallback/ref/math.h). Baseline profile: words only, no subgroups, float sums in the written order. */
 #include "params.glsl"
+/* Drivers that do not fold constants of a pipeline run all branches: what decides much is defined when a module is made. */
+#ifndef FORMAT
 layout(constant_id = 0) const uint FORMAT = 0; /* enum bl_format of the weights or KV pages */
+#endif
 layout(constant_id = 1) const uint Q8 = 0;     /* 1: the output (linear: the input) is q8 */
 
 layout(set = 0, binding = 0) buffer Buffer0 { uint w[]; } b0;

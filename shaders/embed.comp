@@ -21,8 +21,11 @@ void main()
     uint row = (id - first) * row_bytes(columns);
     if (IS_QUANT) {
         Block b = unpack(row, c0 / 32);
-        for (uint i = 0; i < 32; i++)
-            B2(at + i) = U(weight(b, i));
+        for (uint i = 0; i < 8; i++) {
+            uvec4 w = U(weights_of(b, i));
+            for (uint j = 0; j < 4; j++)
+                B2(at + 4 * i + j) = w[j];
+        }
     } else {
         for (uint i = 0; i < n; i++)
             B2(at + i) = U(float_weight(row, c0 + i));

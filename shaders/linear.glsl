@@ -3,9 +3,10 @@
 #define W(i) B2(i)
 #include "unpack.glsl"
 layout(local_size_x_id = 3) in;
-layout(constant_id = 2) const uint ROWS = 1;    /* rows of a workgroup; more rows are more workgroups along y */
-layout(constant_id = 4) const uint LANES = 1;   /* neighbouring invocations that share their outputs */
-layout(constant_id = 5) const uint OUTPUTS = 1; /* outputs of such a group, at most 4 */
+layout(constant_id = 2) const uint ROWS = 1;  /* rows of a workgroup, 1 or 8; more rows are more workgroups along y */
+#ifndef LANES
+layout(constant_id = 4) const uint LANES = 8; /* neighbouring invocations that share their outputs */
+#endif
 
 uint lane()
 {
@@ -15,11 +16,6 @@ uint lane()
 uint group()
 {
     return gl_LocalInvocationID.x / LANES;
-}
-
-uint first_output()
-{
-    return (gl_WorkGroupID.x * (gl_WorkGroupSize.x / LANES) + group()) * OUTPUTS;
 }
 
 void store_output(uint output_, uint row, float acc)

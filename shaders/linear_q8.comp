@@ -1,87 +1,92 @@
 /* linear_q8.comp: products with q8 activations. With one lane an invocation walks the blocks of its outputs in order; with more, each lane
  * has a block, the terms are parked, and then added up in order: the same bits. No byte products: two unsigned bytes per word are
- * multiplied at once, (q0 + q2 * 2^16) * (x2 + x0 * 2^16) holds q0 x0 + q2 x2 in its upper half; x is made unsigned by adding 128. */
+ * multiplied at once, (q0 + q2 * 2^16) * (x2 + x0 * 2^16) holds q0 x0 + q2 x2 in its upper half; x is made unsigned by adding 128.
+ * A group of lanes has four outputs. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "common.glsl"
 #include "linear.glsl"
 const uint BITS = FORMAT == FMT_Q8_0 ? 8 : FORMAT == FMT_Q6_K ? 6 : FORMAT == FMT_Q5_0 || FORMAT == FMT_Q5_1 || FORMAT == FMT_Q5_K ? 5 : 4;
 const int SHIFT_OF_Q = BITS == 8 ? 128 : OFFSET; /* bytes with a sign are made unsigned too */
 const float FINE = 1.0 / 254.0;
-shared float terms[LANES > 1 ? gl_WorkGroupSize.x * OUTPUTS * ROWS * 2 : 1], limits[8];
+shared vec4 terms[LANES > 1 ? gl_WorkGroupSize.x * ROWS * 2 : 1];
+shared float limits[8];
 
 struct Weights {
-    uint even[8], odd[8]; /* columns 4i and 4i + 2, 4i + 1 and 4i + 3 */
-    int sum[2], scale[2], minimum[2];
+    uvec4 even0, odd0, even1, odd1; /* columns 4i and 4i + 2, 4i + 1 and 4i + 3 of either half */
+    ivec2 sum, scale, minimum;
     float d, e;
 };
+
+int sum_of(uvec4 even, uvec4 odd)
+{
+    uvec4 pair = even + odd;
+    uint sum = (pair.x + pair.y) + (pair.z + pair.w);
+    return int((sum & 0xffffu) + (sum >> 16));
+}
 
 Weights load_weights(uint row, uint block)
 {
     Block b = unpack(row, block);
+    uvec4 q0 = BITS == 8 ? b.q0 ^ 0x80808080u : b.q0, q1 = BITS == 8 ? b.q1 ^ 0x80808080u : b.q1;
     Weights w;
-    for (uint h = 0; h < 2; h++) {
-        uint sum = 0;
-        for (uint i = 4 * h; i < 4 * h + 4; i++) {
-            uint q = BITS == 8 ? b.q[i] ^ 0x80808080u : b.q[i];
-            w.even[i] = q & 0x00ff00ffu;
-            w.odd[i] = q >> 8 & 0x00ff00ffu;
-            sum += w.even[i] + w.odd[i];
-        }
-        w.sum[h] = int((sum & 0xffffu) + (sum >> 16));
-        w.scale[h] = b.scale[h];
-        w.minimum[h] = b.minimum[h];
-    }
+    w.even0 = q0 & 0x00ff00ffu;
+    w.odd0 = q0 >> 8 & 0x00ff00ffu;
+    w.even1 = q1 & 0x00ff00ffu;
+    w.odd1 = q1 >> 8 & 0x00ff00ffu;
+    w.sum = ivec2(sum_of(w.even0, w.odd0), sum_of(w.even1, w.odd1));
+    w.scale = b.scale;
+    w.minimum = b.minimum;
     w.d = b.d;
     w.e = b.e;
     return w;
 }
 
 struct Plane {
-    uint even[8], odd[8]; /* as in Weights, with 128 added and the two of a word exchanged */
-    int sum[2];
+    uvec4 even0, odd0, even1, odd1; /* as in Weights, with 128 added and the two of a word exchanged */
+    ivec2 sum;
 };
+
+uvec4 exchanged(uvec4 pair)
+{
+    return pair >> 16 | pair << 16;
+}
 
 Plane load_plane(uint at)
 {
-    Plane x;
-    uint sums = B1(at);
-    x.sum[0] = bitfieldExtract(int(sums), 0, 16);
-    x.sum[1] = bitfieldExtract(int(sums), 16, 16);
-    for (uint i = 0; i < 8; i++) {
-        uint u = B1(at + 1 + i) ^ 0x80808080u, even = u & 0x00ff00ffu, odd = u >> 8 & 0x00ff00ffu;
-        x.even[i] = even >> 16 | even << 16;
-        x.odd[i] = odd >> 16 | odd << 16;
-    }
-    return x;
+    int sums = int(B1(at));
+    uvec4 x0 = uvec4(B1(at + 1), B1(at + 2), B1(at + 3), B1(at + 4)) ^ 0x80808080u;
+    uvec4 x1 = uvec4(B1(at + 5), B1(at + 6), B1(at + 7), B1(at + 8)) ^ 0x80808080u;
+    return Plane(exchanged(x0 & 0x00ff00ffu), exchanged(x0 >> 8 & 0x00ff00ffu), exchanged(x1 & 0x00ff00ffu), exchanged(x1 >> 8 & 0x00ff00ffu),
+                 ivec2(bitfieldExtract(sums, 0, 16), bitfieldExtract(sums, 16, 16)));
+}
+
+uint upper_halves(uvec4 p)
+{
+    if (BITS == 6)
+        return ((p.x >> 16) + (p.y >> 16)) + ((p.z >> 16) + (p.w >> 16));
+    if (BITS == 5)
+        return (p.x + p.y >> 16) + (p.z + p.w >> 16);
+    return (p.x + p.y) + (p.z + p.w) >> 16;
 }
 
 /* As many products as fit 16 bits are added before the upper half is taken: 8 of 4 bits, 4 of 5, 2 of 6; bytes are two digits of 4. */
-int dot_half(Weights w, Plane x, uint h)
+int dot_half(uvec4 even, uvec4 odd, uvec4 x_even, uvec4 x_odd)
 {
-    uint total = 0, sum = 0, high = 0;
-    for (uint i = 4 * h; i < 4 * h + 4; i++) {
-        if (BITS == 8) {
-            sum += (w.even[i] & 0x000f000fu) * x.even[i] + (w.odd[i] & 0x000f000fu) * x.odd[i];
-            high += (w.even[i] >> 4 & 0x000f000fu) * x.even[i] + (w.odd[i] >> 4 & 0x000f000fu) * x.odd[i];
-        } else {
-            sum += w.even[i] * x.even[i] + w.odd[i] * x.odd[i];
-        }
-        if (BITS == 6 || (BITS == 5 && i % 2 == 1)) {
-            total += sum >> 16;
-            sum = 0;
-        }
-    }
-    total += (sum >> 16) + (high >> 16) * 16;
-    return int(total) - 128 * w.sum[h] - SHIFT_OF_Q * x.sum[h];
+    if (BITS == 8)
+        return int(upper_halves((even & 0x000f000fu) * x_even + (odd & 0x000f000fu) * x_odd) +
+                   16 * upper_halves((even >> 4 & 0x000f000fu) * x_even + (odd >> 4 & 0x000f000fu) * x_odd));
+    return int(upper_halves(even * x_even + odd * x_odd));
 }
 
 float dot_plane(Weights w, Plane x)
 {
-    int isum = w.scale[0] * dot_half(w, x, 0) + w.scale[1] * dot_half(w, x, 1);
-    precise float t = w.d * float(isum);
+    ivec2 dots = ivec2(dot_half(w.even0, w.odd0, x.even0, x.odd0), dot_half(w.even1, w.odd1, x.even1, x.odd1));
+    dots = w.scale * (dots - 128 * w.sum - SHIFT_OF_Q * x.sum);
+    precise float t = w.d * float(dots.x + dots.y);
     if (HAS_MIN)
-        t = t + w.e * float(w.minimum[0] * x.sum[0] + w.minimum[1] * x.sum[1]);
+        t = t + w.e * float(w.minimum.x * x.sum.x + w.minimum.y * x.sum.y);
     return t;
 }
 
@@ -95,68 +100,79 @@ float limit_of(uint x, uint blocks)
     return limit;
 }
 
+/* What the block of x adds to four outputs: two terms, the second 0 where it is not dominant. A sum that began with +0 is never -0. */
+void terms_of(Weights w0, Weights w1, Weights w2, Weights w3, uint x, float limit, out vec4 term, out vec4 more)
+{
+    precise float d = F(B1(x)), fine_d = d * FINE;
+    Plane plane = load_plane(x + Q8_COARSE);
+    precise vec4 t = d * vec4(dot_plane(w0, plane), dot_plane(w1, plane), dot_plane(w2, plane), dot_plane(w3, plane)), u = vec4(0.0);
+    if (d > limit) {
+        plane = load_plane(x + Q8_FINE);
+        u = fine_d * vec4(dot_plane(w0, plane), dot_plane(w1, plane), dot_plane(w2, plane), dot_plane(w3, plane));
+    }
+    term = t;
+    more = u;
+}
+
+void store_outputs(uint o0, uint row, vec4 acc)
+{
+    for (uint o = 0; o < 4 && o0 + o < P(LINEAR_N); o++)
+        store_output(o0 + o, row, acc[o]);
+}
+
 void main()
 {
-    uint blocks = P(LINEAR_K) / 32, n = P(LINEAR_N), bytes = row_bytes(P(LINEAR_K)), o0 = first_output();
+    uint blocks = P(LINEAR_K) / 32, n = P(LINEAR_N), bytes = row_bytes(P(LINEAR_K)), row_words = blocks * Q8_WORDS;
+    uint o0 = (gl_WorkGroupID.x * (gl_WorkGroupSize.x / LANES) + group()) * 4;
     uint r0 = gl_WorkGroupID.y * ROWS, m = rows_of(P(LINEAR_ROWS));
     if (r0 >= m)
         return;
-    float limit[ROWS], acc[OUTPUTS * ROWS];
     if (LANES > 1) {
         if (gl_LocalInvocationID.x < ROWS && r0 + gl_LocalInvocationID.x < m)
-            limits[gl_LocalInvocationID.x] = limit_of((r0 + gl_LocalInvocationID.x) * blocks * Q8_WORDS, blocks);
+            limits[gl_LocalInvocationID.x] = limit_of((r0 + gl_LocalInvocationID.x) * row_words, blocks);
         barrier();
     }
-    for (uint r = 0; r < ROWS; r++)
+    precise vec4 acc[8]; /* of a row each; unrolled, so that no index puts them into memory */
+    float limit[8];
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        acc[r] = vec4(0.0);
+        limit[r] = 0.0;
         if (r0 + r < m)
-            limit[r] = LANES > 1 ? limits[r] : limit_of((r0 + r) * blocks * Q8_WORDS, blocks);
-    for (uint t = 0; t < OUTPUTS * ROWS; t++)
-        acc[t] = 0.0;
+            limit[r] = LANES > 1 ? limits[r] : limit_of((r0 + r) * row_words, blocks);
+    }
     for (uint b0 = 0; b0 < blocks; b0 += LANES) {
         uint b = b0 + lane();
         if (b < blocks) {
-            Weights w[OUTPUTS];
-            for (uint o = 0; o < OUTPUTS; o++)
-                w[o] = load_weights(min(o0 + o, n - 1) * bytes, b);
-            for (uint r = 0; r < ROWS; r++) {
+            Weights w0 = load_weights(min(o0, n - 1) * bytes, b), w1 = load_weights(min(o0 + 1, n - 1) * bytes, b);
+            Weights w2 = load_weights(min(o0 + 2, n - 1) * bytes, b), w3 = load_weights(min(o0 + 3, n - 1) * bytes, b);
+            [[unroll]] for (uint r = 0; r < ROWS; r++) {
                 if (r0 + r >= m)
                     continue;
-                uint x = ((r0 + r) * blocks + b) * Q8_WORDS;
-                precise float d = F(B1(x)), fine_d = d * FINE;
-                Plane coarse = load_plane(x + Q8_COARSE), fine;
-                bool dominant = d > limit[r];
-                if (dominant)
-                    fine = load_plane(x + Q8_FINE);
-                for (uint o = 0; o < OUTPUTS; o++) {
-                    uint t = o * ROWS + r;
-                    precise float term = d * dot_plane(w[o], coarse), more = 0.0; /* a sum that began with +0 is never -0 */
-                    if (dominant)
-                        more = fine_d * dot_plane(w[o], fine);
-                    if (LANES > 1) {
-                        uint at = ((group() * OUTPUTS * ROWS + t) * LANES + lane()) * 2;
-                        terms[at] = term;
-                        terms[at + 1] = more;
-                    } else {
-                        precise float sum = acc[t] + term;
-                        acc[t] = sum + more;
-                    }
+                precise vec4 term, more;
+                terms_of(w0, w1, w2, w3, ((r0 + r) * blocks + b) * Q8_WORDS, limit[r], term, more);
+                if (LANES > 1) {
+                    terms[((group() * ROWS + r) * LANES + lane()) * 2] = term;
+                    terms[((group() * ROWS + r) * LANES + lane()) * 2 + 1] = more;
+                } else {
+                    acc[r] = acc[r] + term;
+                    acc[r] = acc[r] + more;
                 }
             }
         }
-        if (LANES > 1) {
+        if (LANES > 1) { /* lane r adds up row r */
             barrier();
-            for (uint t = lane(), i = 0; t < OUTPUTS * ROWS; t += LANES, i++) {
-                precise float sum = acc[i];
-                for (uint l = 0, at = (group() * OUTPUTS * ROWS + t) * LANES * 2; l < min(LANES, blocks - b0); l++, at += 2) {
-                    sum = sum + terms[at];
-                    sum = sum + terms[at + 1];
-                }
-                acc[i] = sum;
-            }
+            uint at = (group() * ROWS + lane()) * LANES * 2;
+            for (uint l = 0; lane() < ROWS && l < 2 * min(LANES, blocks - b0); l++)
+                acc[0] = acc[0] + terms[at + l];
             barrier();
         }
     }
-    for (uint t = lane(), i = 0; t < OUTPUTS * ROWS; t += LANES, i++)
-        if (o0 + t / ROWS < n && r0 + t % ROWS < m)
-            store_output(o0 + t / ROWS, r0 + t % ROWS, acc[i]);
+    if (LANES > 1) {
+        if (lane() < ROWS && r0 + lane() < m)
+            store_outputs(o0, r0 + lane(), acc[0]);
+        return;
+    }
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
+        if (r0 + r < m)
+            store_outputs(o0, r0 + r, acc[r]);
 }

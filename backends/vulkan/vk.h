@@ -97,7 +97,7 @@ struct vk_buffer {
 
 struct vk_kernel {
     bl_kernel base;
-    uint32_t row;                /* of kernel.c's table */
+    uint32_t row, way;           /* of kernel.c's table */
     pthread_mutex_t lock;
     VkPipeline pipelines[BL_FMT_COUNT]; /* lock: by weight format: all but mix have one, mix makes those that its segments name */
 };
