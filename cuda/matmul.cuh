@@ -1,227 +1,205 @@
-/* matmul.cuh: products of many q8 rows with quantized matrices on the int8 matrix units, bit for bit as kernel_params.h says: the units give
- * exact integer sums over 16 columns, and every output adds its scaled sums in the order of the columns. A block makes 32 outputs of 64 rows;
- * of its four warps each has 16 outputs (the units' rows) of 32 rows (four times the units' columns). Weights are decoded once per block into
- * shared memory, four times 32 columns at a time; a fine plane is added where its row's block is dominant. */
+/* matmul.cuh: products of many rows of q8 activations with matrices of every quantised format, on the integer tensor cores. The same bits as
+ * matvec.cuh: the dots of 32 columns are exact integers wherever they are computed, and each thread adds its outputs' terms in ascending
+ * order. A block has BL_MATMUL_OUTPUTS x BL_MATMUL_ROWS results, four warps of 16 outputs and half of the rows. Activations come through
+ * shared memory, one block of 32 columns ahead of the multiplication; weights from global memory into the fragments of the lanes. */
 #ifndef BL_CUDA_MATMUL_CUH
 #define BL_CUDA_MATMUL_CUH
 #include "cuda/matvec.cuh"
 
+#define BL_MATMUL_THREADS 128u
 #define BL_MATMUL_OUTPUTS 32u
-#define BL_MATMUL_ROWS 64u
-#define BL_MATMUL_TILES 4u   /* of 8 rows each, of a warp */
-#define BL_MATMUL_BLOCKS 4u  /* times 32 columns are staged together */
-#define BL_MATMUL_WEIGHT 12u /* words of a staged weight block: 8 of q - offset, two scales, two minima, d, the scale of the minima */
-#define BL_MATMUL_INPUT 20u  /* words of a staged input block: 19, and one that keeps rows on different banks */
-static_assert(BL_LINEAR_ALIGN % BL_MATMUL_OUTPUTS == 0, "a block lies in one segment");
-static_assert(sizeof(bl_q8_block) == 19 * 4, "staged word by word");
+#define BL_MATMUL_ROWS 128u
+#define BL_MATMUL_TILES 8u       /* of eight rows, per warp */
+#define BL_Q8_WORDS 19u
+#define BL_STAGED_WORDS 20u      /* from row to row in shared memory: then the lanes of a warp meet 32 banks */
+static_assert(BL_MATMUL_OUTPUTS == BL_LINEAR_ALIGN, "a block lies in one segment");
+static_assert(BL_MATMUL_ROWS == 2 * 8 * BL_MATMUL_TILES && sizeof(bl_q8_block) == 4 * BL_Q8_WORDS, "tile");
 
-#ifndef bl_mma_s8_16x8x16
-/* c += a * b on 16 x 16 and 16 x 8 bytes. Lane 4g + t has a: row g and row g + 8, columns 4t .. 4t + 3; b: column g, rows 4t .. 4t + 3;
- * c: rows g, g and g + 8, g + 8, columns 2t, 2t + 1. */
-__device__ __forceinline__ void bl_mma_s8_16x8x16(int32_t *c, const uint32_t *a, uint32_t b)
-{
-#if __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(b));
+#ifndef BL_COPY_ASYNC /* the emulator has its own */
+/* Copies a word from global to shared memory; it is there after the wait that leaves at most `later` younger groups under way, for others
+ * after a barrier too. Before sm_80 at once. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#define BL_COPY_ASYNC(array, index, from)                                                                                      \
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"((uint32_t)__cvta_generic_to_shared(&array[index])), "l"(from) : "memory")
+#define BL_COPY_COMMIT() asm volatile("cp.async.commit_group;" ::: "memory")
+#define BL_COPY_WAIT(later) asm volatile("cp.async.wait_group %0;" ::"n"(later) : "memory")
 #else
-    for (int i = 0; i < 2; i++)
-        asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
-            : "+r"(c[2 * i]), "+r"(c[2 * i + 1])
-            : "r"(a[i]), "r"(b));
+#define BL_COPY_ASYNC(array, index, from) ((void)(array[index] = *(from)))
+#define BL_COPY_COMMIT() ((void)0)
+#define BL_COPY_WAIT(later) ((void)0)
+#endif
+/* c[16][8] += a[16][16] * b[16][8], bytes with sign; the fragments are those of mma.m16n8k16. */
+__device__ __forceinline__ void bl_mma_s8_16x8x16(int32_t (&c)[4], const uint32_t (&a)[2], uint32_t b)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(b));
+#elif defined(__CUDA_ARCH__) /* Turing: eight rows at a time */
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};" : "+r"(c[0]), "+r"(c[1]) : "r"(a[0]), "r"(b));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};" : "+r"(c[2]), "+r"(c[3]) : "r"(a[1]), "r"(b));
+#endif
+}
+/* The same over 32 columns: a[0], a[1], b[0] are the first 16. */
+__device__ __forceinline__ void bl_mma_s8_16x8x32(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    bl_mma_s8_16x8x16(c, {a[0], a[1]}, b[0]);
+    bl_mma_s8_16x8x16(c, {a[2], a[3]}, b[1]);
 #endif
 }
 #endif
 
-/* True where the two halves of 32 columns have scales of their own. */
+/* True when the two halves of a block have scales of their own: then their dots are kept apart. */
 template <int FORMAT> __host__ __device__ constexpr bool bl_has_halves()
 {
     return FORMAT == BL_FMT_Q2_K || FORMAT == BL_FMT_Q3_K || FORMAT == BL_FMT_Q6_K;
 }
 
-__device__ __forceinline__ int32_t bl_low(uint32_t pair)
+/* limit[r]: above this d a block of row r is dominant; thread r adds the row's d in ascending order. */
+__device__ __forceinline__ void bl_matmul_limits(const bl_linear_place &t, const bl_q8_block *x, SHARED_PARAMETER(float) limit)
 {
-    return (int16_t)(uint16_t)pair;
-}
-
-__device__ __forceinline__ int32_t bl_high(uint32_t pair)
-{
-    return (int16_t)(uint16_t)(pair >> 16);
-}
-
-/* limit[r]: above this d a block of row r is dominant. Thread r adds the d of row r in ascending order, 32 staged at a time. */
-__device__ __forceinline__ void bl_matmul_limits(const bl_linear_place &t, const uint32_t *x, SHARED_PARAMETER(uint32_t) staged,
-                                                 SHARED_PARAMETER(float) limit)
-{
-    const uint32_t blocks = t.k / 32;
+    const uint32_t blocks = t.k / 32, r = threadIdx.x;
+    static_assert(BL_MATMUL_ROWS == BL_MATMUL_THREADS, "a thread per row");
     float sum = 0;
-    for (uint32_t b0 = 0; b0 < blocks; b0 += 32) {
-        const uint32_t n = bl_min(32, blocks - b0), b = threadIdx.x % 32;
-        for (uint32_t r = threadIdx.x / 32; r < t.rows; r += blockDim.x / 32)
-            if (b < n)
-                staged[r * 33 + b] = x[((size_t)r * blocks + b0 + b) * 19];
-        __syncthreads();
-        if (threadIdx.x < t.rows) {
+    if (r < t.rows) {
 #pragma unroll 8
-            for (uint32_t i = 0; i < n; i++)
-                sum = sum + bl_bits_f32(staged[threadIdx.x * 33 + i]);
+        for (uint32_t b = 0; b < blocks; b++)
+            sum = sum + x[(size_t)r * blocks + b].d;
+    }
+    limit[r] = BL_Q8_DOMINANT * (sum / (float)blocks);
+}
+
+/* Block b of all rows to one half of the staging memory; rows that are not there repeat the last one and are never stored. */
+__device__ __forceinline__ void bl_matmul_stage(const bl_linear_place &t, const bl_q8_block *x, uint32_t b, SHARED_PARAMETER(uint32_t) staged)
+{
+    const uint32_t half = b % 2 * (BL_MATMUL_ROWS * BL_STAGED_WORDS), rows = (t.rows + 7) / 8 * 8;
+    for (uint32_t i = threadIdx.x; i < rows * BL_Q8_WORDS; i += BL_MATMUL_THREADS) {
+        const uint32_t row = i / BL_Q8_WORDS, word = i % BL_Q8_WORDS;
+        const uint32_t *from = reinterpret_cast<const uint32_t *>(&x[(size_t)bl_min(row, t.rows - 1) * (t.k / 32) + b]) + word;
+        BL_COPY_ASYNC(staged, half + row * BL_STAGED_WORDS + word, from);
+    }
+    BL_COPY_COMMIT();
+}
+
+__device__ __forceinline__ int32_t bl_low_half(uint32_t word)
+{
+    return (int16_t)(word & 0xffffu);
+}
+
+__device__ __forceinline__ int32_t bl_high_half(uint32_t word)
+{
+    return (int16_t)(word >> 16);
+}
+
+/* Adds one plane of one block to the results of eight rows. plane: its first word in `staged`, of row 0 of the tile; factor 0: not this one. */
+template <int FORMAT>
+__device__ __forceinline__ void bl_matmul_plane(const bl_scales (&w)[2], const uint32_t (&a)[4], SHARED_PARAMETER(uint32_t) staged,
+                                                uint32_t plane, const float (&factor)[2], const bool (&counts)[2], float (&acc)[4])
+{
+    const uint32_t lane = threadIdx.x % 32, column = plane + lane / 4 * BL_STAGED_WORDS + 1 + lane % 4;
+    const uint32_t b[2] = {staged[column], staged[column + 4]};
+    int32_t dot[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+    if (bl_has_halves<FORMAT>()) {
+        const uint32_t first[2] = {a[0], a[1]}, second[2] = {a[2], a[3]};
+        bl_mma_s8_16x8x16(dot[0], first, b[0]);
+        bl_mma_s8_16x8x16(dot[1], second, b[1]);
+    } else { /* both halves have one scale: which of them a column is counted in does not matter */
+        bl_mma_s8_16x8x32(dot[0], a, b);
+    }
+#pragma unroll
+    for (uint32_t c = 0; c < 2; c++) {
+        const uint32_t sums = staged[plane + (lane % 4 * 2 + c) * BL_STAGED_WORDS];
+#pragma unroll
+        for (uint32_t r = 0; r < 2; r++) {
+            const float term = factor[c] * bl_scale_dot<FORMAT>(w[r], dot[0][2 * r + c], dot[1][2 * r + c], bl_low_half(sums), bl_high_half(sums));
+            if (counts[c])
+                acc[2 * r + c] = acc[2 * r + c] + term;
+        }
+    }
+}
+
+template <int FORMAT>
+__device__ __forceinline__ void bl_matmul_q8_tile(const bl_cuda_args &args, const bl_linear_place &t, SHARED_PARAMETER(uint32_t) staged,
+                                                  SHARED_PARAMETER(float) limit)
+{
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, blocks = t.k / 32;
+    const uint32_t output = t.output + warp % 2 * 16 + lane / 4, first = warp / 2 * 8 * BL_MATMUL_TILES;
+    const bl_q8_block *x = bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * blocks;
+    const size_t row_bytes = bl_row_bytes<FORMAT>(t.k);
+    const uint8_t *row[2];
+#pragma unroll
+    for (uint32_t r = 0; r < 2; r++) /* outputs that are not there repeat the last one and are never stored */
+        row[r] = t.weights + bl_min(output + 8 * r, t.n - 1) * row_bytes;
+    float acc[BL_MATMUL_TILES][4] = {};
+    bl_matmul_stage(t, x, 0, staged);
+    for (uint32_t b = 0; b < blocks; b++) {
+        if (b + 1 < blocks) {
+            bl_matmul_stage(t, x, b + 1, staged);
+            BL_COPY_WAIT(1);
+        } else {
+            BL_COPY_WAIT(0);
+        }
+        const uint32_t j = bl_is_k<FORMAT>() ? b % 8 : 0;
+        bl_scales w[2];
+        uint32_t a[4];
+#pragma unroll
+        for (uint32_t r = 0; r < 2; r++) {
+            const uint8_t *block = bl_block_at<FORMAT>(row[r], b);
+            bl_decode_scales<FORMAT>(block, j, w[r]);
+            a[r] = bl_quant_word<FORMAT>(block, j, lane % 4);
+            a[r + 2] = bl_quant_word<FORMAT>(block, j, lane % 4 + 4);
+        }
+        __syncthreads();
+#pragma unroll
+        for (uint32_t tile = 0; tile < BL_MATMUL_TILES; tile++) {
+            const uint32_t r = first + 8 * tile, at = b % 2 * (BL_MATMUL_ROWS * BL_STAGED_WORDS) + r * BL_STAGED_WORDS;
+            if (r < t.rows) { /* the same for the whole warp */
+                float coarse[2], fine[2];
+                bool is_dominant[2];
+                const bool always[2] = {true, true};
+#pragma unroll
+                for (uint32_t c = 0; c < 2; c++) {
+                    const uint32_t column = lane % 4 * 2 + c;
+                    coarse[c] = __uint_as_float(staged[at + column * BL_STAGED_WORDS]);
+                    fine[c] = coarse[c] * BL_Q8_FINE;
+                    is_dominant[c] = coarse[c] > limit[r + column];
+                }
+                bl_matmul_plane<FORMAT>(w, a, staged, at + 1, coarse, always, acc[tile]);
+                bl_matmul_plane<FORMAT>(w, a, staged, at + 10, fine, is_dominant, acc[tile]);
+            }
         }
         __syncthreads();
     }
-    if (threadIdx.x < t.rows)
-        limit[threadIdx.x] = BL_Q8_DOMINANT * (sum / (float)blocks);
-    __syncthreads();
-}
-
-/* Decodes blocks b0 .. b0 + n of the outputs; a thread has one of them. What is beyond the matrix is zero. */
-template <int FORMAT> __device__ __forceinline__ void bl_stage_weights(const bl_linear_place &t, uint32_t b0, uint32_t n,
-                                                                       SHARED_PARAMETER(uint32_t) staged)
-{
-    const uint32_t block = threadIdx.x % BL_MATMUL_BLOCKS, row = threadIdx.x / BL_MATMUL_BLOCKS;
-    const uint32_t at = (block * BL_MATMUL_OUTPUTS + row) * BL_MATMUL_WEIGHT, sign = 0x80808080u;
-    if (block >= n)
-        return;
-    if (t.output + row >= t.n) {
-        for (uint32_t i = 0; i < BL_MATMUL_WEIGHT; i++)
-            staged[at + i] = 0;
-        return;
-    }
-    bl_block32 w;
-    bl_decode32<FORMAT>(t.weights + (t.output + row) * bl_row_bytes<FORMAT>(t.k), b0 + block, w);
-#pragma unroll
-    for (uint32_t i = 0; i < 8; i++) /* each byte less the offset; where there is one, q is below 64 */
-        staged[at + i] = w.offset ? ((w.q[i] | sign) - (uint32_t)w.offset * 0x01010101u) ^ sign : w.q[i];
-    staged[at + 8] = (uint32_t)(uint16_t)w.scale[0] | (uint32_t)w.scale[1] << 16;
-    staged[at + 9] = (uint32_t)(uint16_t)w.min[0] | (uint32_t)w.min[1] << 16;
-    staged[at + 10] = bl_f32_bits(bl_half(w.d));
-    staged[at + 11] = bl_f32_bits(bl_min_scale(bl_is_k<FORMAT>(), w.e));
-}
-
-/* The input of the same columns; rows up to a multiple of 8, those beyond the last are zero. */
-__device__ __forceinline__ void bl_stage_input(const bl_linear_place &t, const uint32_t *x, uint32_t b0, uint32_t n,
-                                               SHARED_PARAMETER(uint32_t) staged)
-{
-    const uint32_t words = n * 19, blocks = t.k / 32, rows = (t.rows + 7) / 8 * 8;
-    for (uint32_t r = threadIdx.x / 32; r < rows; r += blockDim.x / 32)
-        for (uint32_t w = threadIdx.x % 32; w < words; w += 32)
-            staged[(w / 19 * BL_MATMUL_ROWS + r) * BL_MATMUL_INPUT + w % 19] = r < t.rows ? x[((size_t)r * blocks + b0) * 19 + w] : 0;
-}
-
-/* What a lane knows of its two weight rows in one block. */
-struct bl_matmul_rows {
-    uint32_t a[2][2]; /* half, row */
-    uint32_t scale[2], min[2];
-    float d[2], e[2];
-};
-
-/* Adds one plane of 32 columns: `words` of its sums and bytes begin at `at` for the lane's own input row, at `columns` for its two outputs'. */
-template <int FORMAT>
-__device__ __forceinline__ void bl_matmul_plane(const bl_matmul_rows &w, SHARED_PARAMETER(uint32_t) input, uint32_t at, const uint32_t *columns,
-                                                uint32_t plane, const float *factor, const bool *is_added, float *acc)
-{
-    const uint32_t word = threadIdx.x % 4, q = plane + 1;
-    int32_t dot[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-    constexpr uint32_t second = bl_has_halves<FORMAT>() ? 1 : 0;
-    bl_mma_s8_16x8x16(dot[0], w.a[0], input[at + q + word]);
-    bl_mma_s8_16x8x16(dot[second], w.a[1], input[at + q + 4 + word]);
-#pragma unroll
-    for (uint32_t i = 0; i < 4; i++) {
-        const uint32_t row = i / 2, column = i % 2;
-        int32_t isum = bl_low(w.scale[row]) * dot[0][i];
-        if (bl_has_halves<FORMAT>())
-            isum += bl_high(w.scale[row]) * dot[1][i];
-        float y = w.d[row] * (float)isum;
-        if (bl_has_min<FORMAT>()) {
-            const uint32_t sums = input[columns[column] + plane];
-            y = y + w.e[row] * (float)(bl_low(w.min[row]) * bl_low(sums) + bl_high(w.min[row]) * bl_high(sums));
-        }
-        if (is_added[column])
-            acc[i] = acc[i] + factor[column] * y;
-    }
-}
-
-template <int FORMAT>
-__device__ __forceinline__ void bl_matmul_tile(const bl_cuda_args &args, const bl_linear_place &t, SHARED_PARAMETER(uint32_t) weights,
-                                               SHARED_PARAMETER(uint32_t) input, SHARED_PARAMETER(float) limit)
-{
-    const uint32_t *x = bl_binding<const uint32_t>(args, 1) + (size_t)t.row * (t.k / 32) * 19;
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, blocks = t.k / 32;
-    const uint32_t first_output = warp % 2 * 16, first_row = warp / 2 * 8 * BL_MATMUL_TILES;
-    float acc[BL_MATMUL_TILES][4];
 #pragma unroll
     for (uint32_t tile = 0; tile < BL_MATMUL_TILES; tile++)
-        for (uint32_t i = 0; i < 4; i++)
-            acc[tile][i] = 0;
-    for (uint32_t b0 = 0; b0 < blocks; b0 += BL_MATMUL_BLOCKS) {
-        const uint32_t n = bl_min(BL_MATMUL_BLOCKS, blocks - b0);
-        bl_stage_weights<FORMAT>(t, b0, n, weights);
-        bl_stage_input(t, x, b0, n, input);
-        __syncthreads();
-        for (uint32_t b = 0; b < n; b++) {
-            bl_matmul_rows w;
-#pragma unroll
-            for (uint32_t row = 0; row < 2; row++) {
-                const uint32_t at = (b * BL_MATMUL_OUTPUTS + first_output + group + 8 * row) * BL_MATMUL_WEIGHT;
-                w.a[0][row] = weights[at + lane % 4];
-                w.a[1][row] = weights[at + 4 + lane % 4];
-                w.scale[row] = weights[at + 8];
-                w.min[row] = weights[at + 9];
-                w.d[row] = bl_bits_f32(weights[at + 10]);
-                w.e[row] = bl_bits_f32(weights[at + 11]);
-            }
-#pragma unroll
-            for (uint32_t tile = 0; tile < BL_MATMUL_TILES; tile++) {
-                const uint32_t row = first_row + 8 * tile;
-                if (row >= t.rows) /* the same for the whole warp */
-                    break;
-                const uint32_t base = b * BL_MATMUL_ROWS, at = (base + row + group) * BL_MATMUL_INPUT;
-                uint32_t columns[2];
-                float d[2], fine[2];
-                bool always[2], dominant[2];
-#pragma unroll
-                for (uint32_t column = 0; column < 2; column++) {
-                    const uint32_t r = row + 2 * (lane % 4) + column;
-                    columns[column] = (base + r) * BL_MATMUL_INPUT;
-                    d[column] = bl_bits_f32(input[columns[column]]);
-                    fine[column] = d[column] * BL_Q8_FINE;
-                    always[column] = true;
-                    dominant[column] = r < t.rows && d[column] > limit[r];
-                }
-                bl_matmul_plane<FORMAT>(w, input, at, columns, 1, d, always, acc[tile]);
-                bl_matmul_plane<FORMAT>(w, input, at, columns, 10, fine, dominant, acc[tile]);
-            }
-        }
-        __syncthreads();
-    }
-#pragma unroll
-    for (uint32_t tile = 0; tile < BL_MATMUL_TILES; tile++) {
 #pragma unroll
         for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t output = t.output + first_output + group + i / 2 * 8, row = first_row + 8 * tile + 2 * (lane % 4) + i % 2;
-            if (output < t.n && row < t.rows)
-                bl_linear_store(args, t, output, row, acc[tile][i]);
+            const uint32_t r = first + 8 * tile + lane % 4 * 2 + i % 2, o = output + i / 2 * 8;
+            if (r < t.rows && o < t.n)
+                bl_linear_store(args, t, o, r, acc[tile][i]);
         }
-    }
 }
 
 template <int FORMAT> __device__ __forceinline__ void bl_matmul_q8(const bl_cuda_args &args)
 {
-    SHARED(uint32_t, weights, BL_MATMUL_BLOCKS * BL_MATMUL_OUTPUTS * BL_MATMUL_WEIGHT);
-    SHARED(uint32_t, input, BL_MATMUL_BLOCKS * BL_MATMUL_ROWS * BL_MATMUL_INPUT);
+    SHARED(uint32_t, staged, 2 * BL_MATMUL_ROWS * BL_STAGED_WORDS);
     SHARED(float, limit, BL_MATMUL_ROWS);
     bl_linear_place t;
     if (!bl_linear_find<BL_MATMUL_OUTPUTS, BL_MATMUL_ROWS>(args, t))
         return;
-    bl_matmul_limits(t, bl_binding<const uint32_t>(args, 1) + (size_t)t.row * (t.k / 32) * 19, input, limit);
+    bl_matmul_limits(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), limit);
     if (FORMAT != BL_FMT_MIX) {
-        bl_matmul_tile<FORMAT == BL_FMT_MIX ? BL_FMT_Q8_0 : FORMAT>(args, t, weights, input, limit);
+        bl_matmul_q8_tile<FORMAT == BL_FMT_MIX ? BL_FMT_Q8_0 : FORMAT>(args, t, staged, limit);
         return;
     }
     switch (t.format) {
-#define BL_CASE(NAME)                                                          \
-    case BL_FMT_##NAME:                                                        \
-        if (FORMAT == BL_FMT_MIX)                                              \
-            bl_matmul_tile<BL_FMT_##NAME>(args, t, weights, input, limit);     \
+#define BL_CASE(NAME)                                              \
+    case BL_FMT_##NAME:                                            \
+        if (FORMAT == BL_FMT_MIX)                                  \
+            bl_matmul_q8_tile<BL_FMT_##NAME>(args, t, staged, limit); \
         break;
         BL_FOR_QUANTS(BL_CASE)
 #undef BL_CASE

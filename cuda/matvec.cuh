@@ -9,17 +9,17 @@
 #define BL_MATVEC_TILE 16u /* outputs of a block; divides BL_LINEAR_ALIGN, so a block lies in one segment */
 static_assert(BL_MATVEC_TILE == BL_MATVEC_WARPS * BL_MATVEC_OUTPUTS && BL_LINEAR_ALIGN % BL_MATVEC_TILE == 0, "tile");
 
-/* A block's part of a launch; in a matvec, a warp's. */
+/* A block's part of a launch, or a warp's. */
 struct bl_linear_place {
     const uint8_t *weights;
     uint32_t segment, format, k, n, output, row, rows; /* first output; first row, rows of this block */
 };
 
-/* False when the block lies in padding, of a segment or of the rows. */
-template <uint32_t OUTPUTS, uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl_cuda_args &args, bl_linear_place &t)
+/* Where a block of TILE outputs and ROWS rows lies; false when that is padding, of a segment or of the rows. */
+template <uint32_t TILE, uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl_cuda_args &args, bl_linear_place &t)
 {
     const bl_params_linear &p = bl_push<bl_params_linear>(args);
-    uint32_t output = blockIdx.x * OUTPUTS, s = 0;
+    uint32_t output = blockIdx.x * TILE, s = 0;
     for (;; s++) {
         const uint32_t padded = (p.segment[s].n + BL_LINEAR_ALIGN - 1) / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN;
         if (output < padded)
@@ -59,17 +59,23 @@ __device__ __forceinline__ int32_t bl_word(const int8_t *q, uint32_t i)
     return reinterpret_cast<const int32_t *>(q)[i];
 }
 
+/* dot, sum: of the two halves of a block. */
+template <int FORMAT> __device__ __forceinline__ float bl_scale_dot(const bl_scales &w, int32_t dot0, int32_t dot1, int32_t sum0, int32_t sum1)
+{
+    const int32_t isum = w.scale[0] * (dot0 - w.offset * sum0) + w.scale[1] * (dot1 - w.offset * sum1);
+    float t = bl_half(w.d) * (float)isum;
+    if (bl_has_min<FORMAT>())
+        t = t + bl_min_scale(bl_is_k<FORMAT>(), w.e) * (float)(w.min[0] * sum0 + w.min[1] * sum1);
+    return t;
+}
+
 template <int FORMAT> __device__ __forceinline__ float bl_dot_plane(const bl_block32 &w, const bl_q8_plane &x)
 {
     int32_t dot[2] = {0, 0};
 #pragma unroll
     for (uint32_t i = 0; i < 8; i++)
         dot[i / 4] = __dp4a((int32_t)w.q[i], bl_word(x.q, i), dot[i / 4]);
-    const int32_t isum = w.scale[0] * (dot[0] - w.offset * x.sum[0]) + w.scale[1] * (dot[1] - w.offset * x.sum[1]);
-    float t = bl_half(w.d) * (float)isum;
-    if (bl_has_min<FORMAT>())
-        t = t + bl_min_scale(bl_is_k<FORMAT>(), w.e) * (float)(w.min[0] * x.sum[0] + w.min[1] * x.sum[1]);
-    return t;
+    return bl_scale_dot<FORMAT>(w, dot[0], dot[1], x.sum[0], x.sum[1]);
 }
 
 /* limit[r]: above this d a block of row r is dominant. The sum of all d in ascending order; lane r of the first warp adds those of row r. */
