@@ -371,7 +371,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
 const struct bl_backend bl_backend_chaos = {
     .name = "chaos",
     .abi = BL_BACKEND_ABI,
-    .score = 0,
+    .score = BL_SCORE_NEVER,
     .wraps = true,
     .describe = describe,
     .open = open_device,

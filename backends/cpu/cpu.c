@@ -32,7 +32,7 @@ static bool describe(uint32_t index, bl_device_info *out)
 {
     if (index > 0)
         return false;
-    *out = (bl_device_info){.backend = "cpu", .id = "cpu"};
+    *out = (bl_device_info){.backend = "cpu", .id = "cpu", .score = BL_SCORE_CPU};
     processor_name(out->name, sizeof out->name);
     return true;
 }
@@ -233,7 +233,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
 const struct bl_backend bl_backend_cpu = {
     .name = "cpu",
     .abi = BL_BACKEND_ABI,
-    .score = 10,
+    .score = BL_SCORE_CPU,
     .describe = describe,
     .open = open_device,
 };

@@ -259,11 +259,11 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     return BL_OK;
 }
 
-/* The core finds it by this name (backends/meson.build). score 0: "auto" never takes it. */
+/* The core finds it by this name (backends/meson.build). BL_SCORE_NEVER: "auto" never takes it. */
 const struct bl_backend bl_backend_null = {
     .name = "null",
     .abi = BL_BACKEND_ABI,
-    .score = 0,
+    .score = BL_SCORE_NEVER,
     .describe = describe,
     .open = open_device,
 };

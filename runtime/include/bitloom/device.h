@@ -36,6 +36,7 @@ typedef struct bl_device_info {
     char name[128];       /* what a person would call it: the processor's name */
     char id[32];          /* how to ask for it: "cpu", "cuda:0" */
     char why_missing[160]; /* "" when it can be opened, else the reason in words */
+    uint32_t score;       /* "auto" takes the largest that can be opened; 0: never by itself */
 } bl_device_info;
 
 /* Lists every device of every back end in this program, missing ones with their reason. Writes at most `n_out` entries, *n_found is the
