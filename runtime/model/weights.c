@@ -8,7 +8,7 @@
 
 /* Copies go into few large buffers: drivers allow only some thousand, and none without limit. */
 #define CHUNK_BYTES (UINT64_C(512) << 20)
-#define STAGING_BYTES (UINT64_C(32) << 20)
+#define STAGING_BYTES (UINT64_C(32) << 20) /* at most */
 #define TENSOR_ALIGN UINT64_C(256)
 
 struct place {
@@ -104,11 +104,11 @@ static bl_status import_file(struct bl_weights *w, bl_device *device)
 static bl_status upload(bl_device *device, bl_queue *queue, bl_buffer *staging, bl_buffer *to, uint64_t to_offset, const uint8_t *from, uint64_t bytes)
 {
     for (uint64_t at = 0, n; at < bytes; at += n) {
-        n = bytes - at < STAGING_BYTES ? bytes - at : STAGING_BYTES;
+        n = bytes - at < bl_buffer_bytes(staging) ? bytes - at : bl_buffer_bytes(staging);
         memcpy(bl_buffer_host(staging), from + at, (size_t)n);
         BL_TRY(bl_buffer_sync(staging, 0, n, true));
         bl_list *list;
-        uint64_t value;
+        uint64_t value = 0;
         BL_TRY(bl_list_begin(device, 0, &list));
         bl_status status = bl_list_copy(list, to, to_offset + at, staging, 0, n, NULL, NULL);
         if (status == BL_OK)
@@ -145,7 +145,12 @@ static bl_status copy_through_staging(const struct bl_weights *w, bl_device *dev
 {
     bl_queue *queue = NULL;
     bl_buffer *staging = NULL;
-    bl_buffer_params params = {.bytes = STAGING_BYTES, .kind = BL_MEM_UPLOAD, .label = "staging"};
+    bl_buffer_params params = {.bytes = 1, .kind = BL_MEM_UPLOAD, .label = "staging"};
+    for (uint32_t i = 0; i < bl_model_file_tensor_count(w->file); i++) {
+        uint64_t bytes = bl_model_file_tensor_at(w->file, i)->bytes;
+        if (w->places[i].chunk != BL_NO_ID && bytes > params.bytes)
+            params.bytes = bytes < STAGING_BYTES ? bytes : STAGING_BYTES;
+    }
     bl_status status = bl_queue_create(device, BL_QUEUE_COMPUTE, &queue);
     if (status == BL_OK)
         status = bl_buffer_create(device, &params, &staging);
