@@ -4,20 +4,6 @@
 
 #include <string.h>
 
-static void print_json_string(const char *s)
-{
-    putchar('"');
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\')
-            printf("\\%c", *s);
-        else if ((unsigned char)*s < 0x20)
-            printf("\\u%04x", (unsigned char)*s);
-        else
-            putchar(*s);
-    }
-    putchar('"');
-}
-
 static void describe(const bl_device_info *info, const struct options *o, uint32_t cpu_mask, bool first)
 {
     bl_device_params params;
@@ -40,14 +26,14 @@ static void describe(const bl_device_info *info, const struct options *o, uint32
     bool missing = why[0] != 0;
     if (o->json) {
         printf("%s\n  {\"id\": ", first ? "" : ",");
-        print_json_string(info->id);
+        print_json_string(stdout, info->id);
         printf(", \"backend\": ");
-        print_json_string(info->backend);
+        print_json_string(stdout, info->backend);
         printf(", \"name\": ");
-        print_json_string(info->name);
+        print_json_string(stdout, info->name);
         if (missing) {
             printf(", \"missing\": ");
-            print_json_string(why);
+            print_json_string(stdout, why);
         } else {
             printf(", \"threads\": %u, \"free_bytes\": %llu, \"total_bytes\": %llu", threads, (unsigned long long)free_bytes, (unsigned long long)total_bytes);
         }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define GIB (UINT64_C(1) << 30)
-#define MB(bytes) ((unsigned long long)((bytes) / 1000000))
+#define M(bytes) ((double)(bytes) / 1e6)
 
 static bool is_cpu(const char *id)
 {
@@ -43,7 +43,7 @@ static bl_status open_device(bl_model *m, struct bl_model_device *d)
 static bl_status add_device(bl_model *m, const char *id, size_t n)
 {
     if (n == 0 || n >= sizeof m->devices[0].id)
-        BL_FAIL(BL_EINVAL, "device \"%.80s\": a name of %zu bytes in a list, limit 1 to %zu", id, n, sizeof m->devices[0].id - 1);
+        BL_FAIL(BL_EINVAL, "device list: a name of %zu bytes, limit 1 to %zu", n, sizeof m->devices[0].id - 1);
     if (m->n_devices == BL_MAX_DEVICES)
         BL_FAIL(BL_ELIMIT, "more than %u devices for one model", BL_MAX_DEVICES);
     struct bl_model_device *d = &m->devices[m->n_devices++];
@@ -54,13 +54,15 @@ static bl_status add_device(bl_model *m, const char *id, size_t n)
 }
 
 /* The best device that opens, and the CPU behind it, opened when it is needed. */
-static bl_status choose_auto(bl_model *m)
+static bl_status choose_auto(bl_model *m, bool *others)
 {
     bl_device_info info = {.score = UINT32_MAX};
     while (bl_device_choose(info.score, &info)) {
         BL_TRY(add_device(m, info.id, strlen(info.id)));
-        if (open_device(m, &m->devices[0]) == BL_OK)
-            return m->devices[0].is_cpu ? BL_OK : add_device(m, "cpu", 3);
+        if (open_device(m, &m->devices[0]) == BL_OK) {
+            *others = !m->devices[0].is_cpu;
+            return *others ? add_device(m, "cpu", 3) : BL_OK;
+        }
         fall_back(m, "device %s cannot be used: %s", info.id, bl_error_text());
         memset(&m->devices[--m->n_devices], 0, sizeof m->devices[0]);
     }
@@ -87,11 +89,9 @@ bl_status bl_devices_choose(bl_model *m, const bl_device_params *params)
 {
     m->device_params = *params;
     m->most_offloaded = UINT32_MAX;
-    if (!params->device || strcmp(params->device, "auto") == 0)
-        return choose_auto(m);
-    BL_TRY(read_list(m, params->device));
-    bool cpu = false, others = false;
-    for (uint32_t i = 0; i < m->n_devices; i++) {
+    bool automatic = !params->device || strcmp(params->device, "auto") == 0, cpu = automatic, others = false;
+    BL_TRY(automatic ? choose_auto(m, &others) : read_list(m, params->device));
+    for (uint32_t i = 0; !automatic && i < m->n_devices; i++) {
         BL_TRY(open_device(m, &m->devices[i]));
         cpu = cpu || m->devices[i].is_cpu;
         others = others || !m->devices[i].is_cpu;
@@ -122,6 +122,7 @@ struct plan {
     bl_model *model;
     struct bl_model_device *takers[BL_MAX_DEVICES], *rest; /* rest: NULL if none */
     struct bl_place_device rooms[BL_MAX_DEVICES];
+    uint64_t free_bytes, margin, scratch; /* of the last device that counts its memory */
     uint32_t n_takers;
     uint32_t *first_node; /* [n_units + 1] */
     uint64_t *size;       /* [n_units] */
@@ -177,21 +178,20 @@ static bl_status scratch_bytes(const bl_model *m, uint64_t *bytes)
 static bl_status find_rooms(struct plan *p)
 {
     bl_model *m = p->model;
-    uint64_t scratch = 0;
     for (uint32_t i = 0; i < p->n_takers; i++) {
         struct bl_model_device *d = p->takers[i];
-        uint64_t free_bytes, total;
+        uint64_t total;
         m->failed = d;
         p->rooms[i] = (struct bl_place_device){UINT64_MAX, d->speed};
         if (!m->fit || d->is_cpu)
             continue;
-        BL_TRY(bl_device_memory(d->device, &free_bytes, &total));
+        BL_TRY(bl_device_memory(d->device, &p->free_bytes, &total));
         if (!total) /* it does not know */
             continue;
-        if (!scratch)
-            BL_TRY(scratch_bytes(m, &scratch));
-        uint64_t margin = m->fit_margin ? m->fit_margin : total / 8 < GIB ? total / 8 : GIB;
-        p->rooms[i].room = free_bytes > margin + scratch ? free_bytes - margin - scratch : 0;
+        if (!p->scratch)
+            BL_TRY(scratch_bytes(m, &p->scratch));
+        p->margin = m->fit_margin ? m->fit_margin : total / 8 < GIB ? total / 8 : GIB;
+        p->rooms[i].room = p->free_bytes > p->margin + p->scratch ? p->free_bytes - p->margin - p->scratch : 0;
     }
     return BL_OK;
 }
@@ -199,14 +199,13 @@ static bl_status find_rooms(struct plan *p)
 static bl_status does_not_fit(const struct plan *p)
 {
     const bl_model *m = p->model;
-    uint64_t needed = 0, room = 0;
+    uint64_t needed = 0;
     for (uint32_t i = 0; i < p->n_takers; i++) {
         uint64_t cost = unit_cost((void *)(uintptr_t)p, i, 0, m->n_units);
         needed = cost > needed ? cost : needed;
-        room += p->rooms[i].room;
     }
-    BL_FAIL(BL_EDEVMEM, "%s: weights and KV of %u positions need %llu MB, %s%s %llu MB beside scratch and margin: give fewer layers (-ngl N), add cpu to the devices, "
-            "or give a smaller context", bl_model_file_path(m->file), m->context, MB(needed), p->takers[0]->id, p->n_takers > 1 ? " and others have" : " has", MB(room));
+    BL_FAIL(BL_EDEVMEM, "%.60s: weights and KV need %.1f MB, activations %.1f MB; %s%s %.1f MB free, margin %.1f MB: add cpu, or give fewer layers (-ngl) or a smaller context",
+            m->name, M(needed), M(p->scratch), p->takers[0]->id, p->n_takers > 1 ? " and others: the last has" : ":", M(p->free_bytes), M(p->margin));
 }
 
 static bl_status measure_units(struct plan *p)
@@ -263,9 +262,9 @@ static bl_status build_parts(struct plan *p)
         BL_TRY(open_device(m, part->on));
         BL_TRY(bl_part_create(m, part));
         say_part(m, part);
-        bl_log(BL_LOG_INFO, "%s: units %u to %u of %u, %u nodes in %u launches, schedule %s of %u steps on %u lanes, %u threads; weights copied %llu MB, KV %llu MB, activations %llu MB",
+        bl_log(BL_LOG_INFO, "%s: units %u to %u of %u, %u nodes in %u launches, schedule %s of %u steps on %u lanes, %u threads; weights copied %.1f MB, KV %.1f MB, activations %.1f MB",
                part->on->id, u, end - 1, m->n_units, part->graph->n_nodes, part->way.schedule->n_launches, bl_schedule_name(m->schedule), part->way.schedule->n_steps,
-               part->way.schedule->n_lanes, bl_device_caps(part->on->device)->n_threads, MB(bl_weights_copied_bytes(part->weights)), MB(part->kv_bytes), MB(part->way.plan->bytes));
+               part->way.schedule->n_lanes, bl_device_caps(part->on->device)->n_threads, M(bl_weights_copied_bytes(part->weights)), M(part->kv_bytes), M(part->way.plan->bytes));
     }
     return BL_OK;
 }
@@ -356,7 +355,7 @@ bl_status bl_devices_build(bl_model *m)
             return BL_OK;
         bool fewer = m->most_offloaded < most;
         drop_parts(m);
-        if (!fewer && !(status == BL_EDEVLOST && give_up_on(m, m->failed)))
+        if (!fewer && !((status == BL_EDEVLOST || status == BL_EUNSUPPORTED) && give_up_on(m, m->failed)))
             return bl_error_trace(status, __FILE__, __LINE__);
     }
 }

@@ -156,7 +156,8 @@ static bl_status run_step_somewhere(bl_model *m, const bl_row *rows, uint32_t n)
         restore_lengths(m, lengths);
         if (status == BL_OK)
             status = run_step(m, rows, n);
-        if ((status != BL_EDEVLOST && status != BL_EDEVMEM) || !bl_devices_replace(m))
+        bool replaceable = status == BL_EDEVLOST || status == BL_EDEVMEM || status == BL_EUNSUPPORTED; /* the last: a kernel is missing */
+        if (!replaceable || !bl_devices_replace(m))
             return status;
     }
 }

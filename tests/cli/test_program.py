@@ -51,6 +51,8 @@ class Help(Case):
                             (['--temp'], '--temp needs a value'), (['--quiet=1'], '--quiet=1 takes no value'),
                             (['--stop', ''], "--stop '': must be not empty"), (['-ctk', 'q8_0'], '--cache-type-k q8_0: not yet'),
                             (['-ctk', 'q9'], '--cache-type-k q9: must be f16 or f32'), (['-ctv', 'f32'], 'must be the same as --cache-type-v f32'),
+                            (['-ngl', '65537'], '--gpu-layers 65537: must be 0..65536, auto or all'), (['-ngl', 'most'], 'auto or all'),
+                            (['--fit', '1'], 'must be on or off'),
                             (['--schedule', 'zigzag'], 'must be serial, grouped, streams or grouped-streams'),
                             (['--logit-bias', '12'], '--logit-bias 12: must be ID+X or ID-X'), (['--cpu-mask', 'zz'], 'zz'), (['-f', 'x'], '-p or -f'),
                             (['-n', '1\n2'], "'1\\x0a2'"), (['--', '-p'], 'unknown argument -p'), (['other.gguf'], 'unknown argument other.gguf')):
@@ -60,6 +62,9 @@ class Help(Case):
             self.refused(2, 'no model', verb)
         self.refused(2, 'one of --json, --dot, --stats', 'graph', tiny('llama'), '--json', '--dot')
         self.refused(2, 'expected bash, zsh or fish', 'completion', 'tcsh')
+        for device, words in (('cpu,,cpu', 'a name of 0 bytes'), ('cpu,auto', 'auto stands alone'), ('null:1', 'null has no device 1'),
+                              ('cpu,vulkan:63', 'vulkan'), (','.join(['cpu'] * 17), 'more than 16'), ('null', 'has no kernel')):
+            self.refused(1, words, 'run', tiny('llama'), '-p', 'x', '--device', device)
         self.refused(1, 'nowhere', 'run', tiny('llama'), '-p', 'x', '--device', 'nowhere')
 
     def test_every_limit_of_the_help(self):
