@@ -243,5 +243,6 @@ const struct bl_backend bl_backend_vulkan = {
     .abi = BL_BACKEND_ABI,
     .score = 0,
     .describe = vk_probe,
+    .hopeful = vk_hopeful,
     .open = open_device,
 };

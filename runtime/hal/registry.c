@@ -79,6 +79,24 @@ bool bl_device_choose(uint32_t below, bl_device_info *out)
     return best.score > 0;
 }
 
+bl_status bl_device_auto(bl_device_info *out, char why[256])
+{
+    bl_errors_clear();
+    REQUIRE_OBJECT(out);
+    REQUIRE_OBJECT(why);
+    if (!bl_device_choose(UINT32_MAX, out))
+        BL_FAIL(BL_EUNSUPPORTED, "no back end of this program can be opened here");
+    const char *what = out->score >= BL_SCORE_DISCRETE     ? "a GPU with memory of its own"
+                       : out->score >= BL_SCORE_INTEGRATED ? "a GPU that shares the processor's memory"
+                       : out->score >= BL_SCORE_CPU        ? "the best that there is"
+                                                           : "a processor that plays a GPU, and nothing better";
+    size_t n = (size_t)snprintf(why, 256, "%s", what);
+    for (uint32_t b = 0; b < BACKEND_COUNT; b++)
+        if (backends[b]->score > out->score && backends[b]->hopeful && !backends[b]->hopeful() && n < 200)
+            n += (size_t)snprintf(why + n, 256 - n, "; %s was not asked: this machine shows no GPU", backends[b]->name);
+    return BL_OK;
+}
+
 /* Cuts the names of the back ends to what fits: it is for a message. */
 static const char *known_names(char out[static 128])
 {

@@ -82,6 +82,16 @@ BL_API const bl_caps *bl_device_caps(const bl_device *device);
 /* Bytes of device memory now; advisory. */
 BL_API bl_status bl_device_memory(bl_device *device, uint64_t *free_bytes, uint64_t *total_bytes) BL_MUST_USE;
 
+typedef struct bl_measure {
+    double copy_bytes_per_s;   /* bytes read and written */
+    double matvec_bytes_per_s; /* bytes of a 4-bit matrix (q4_0, 8-bit activations) times one vector; 0: no such kernel */
+    double submit_us;          /* from a submission of next to nothing to the end of the wait for it */
+} bl_measure;
+/* Measures for a fraction of a second, in up to 512 MiB of the device's memory. */
+BL_API bl_status bl_device_measure(bl_device *device, bl_measure *out) BL_MUST_USE;
+/* The id that "auto" stands for, and in words why. BL_EUNSUPPORTED when no device can be opened. */
+BL_API bl_status bl_device_auto(bl_device_info *out, char why[256]) BL_MUST_USE;
+
 /* ---- buffers ---- */
 
 typedef enum bl_memory_kind {
