@@ -167,6 +167,18 @@ static bool choose_cache(const struct options *o, bl_number *out)
     return true;
 }
 
+/* $XDG_CACHE_HOME/bitloom or ~/.cache/bitloom; NULL where neither is known. */
+static const char *cache_folder(void)
+{
+    static char folder[4096];
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (cache && *cache == '/')
+        snprintf(folder, sizeof folder, "%s/bitloom", cache);
+    else if (home && *home == '/')
+        snprintf(folder, sizeof folder, "%s/.cache/bitloom", home);
+    return *folder ? folder : NULL;
+}
+
 /* What can be refused without the model; exit code. The caller frees graph_text. */
 static int fill_model_params(const struct options *o, bl_model_params *p)
 {
@@ -197,6 +209,7 @@ static int fill_model_params(const struct options *o, bl_model_params *p)
     if (o->fit_target >= 0)
         p->fit_margin = o->fit_target ? (uint64_t)o->fit_target << 20 : 1;
     p->schedule = o->schedule;
+    p->cache_dir = cache_folder();
     p->activations = !o->activations ? BL_NUMBER_DEFAULT : strcmp(o->activations, "f32") == 0 ? BL_NUMBER_F32 : BL_NUMBER_Q8;
     p->no_mmap = !o->mmap;
     p->allow_unused_tensors = o->allow_unused;

@@ -245,6 +245,19 @@ static void say_part(bl_model *m, const struct bl_part *p)
              tail && (head || *range) ? ", " : "", tail ? "output" : "");
 }
 
+static void say_schedule(bl_model *m, const struct bl_part *p)
+{
+    const char *one = bl_schedule_name(p->chosen[BL_ONE_ROW]), *more = bl_schedule_name(p->chosen[BL_MORE_ROWS]);
+    char text[sizeof m->schedule_text];
+    if (p->gain[BL_ONE_ROW] > 0)
+        snprintf(text, sizeof text, "%s (%.2f times serial), %s for more rows (%.2f)", one, p->gain[BL_ONE_ROW], more, p->gain[BL_MORE_ROWS]);
+    else
+        snprintf(text, sizeof text, "%s", one);
+    size_t n = strlen(m->schedule_text);
+    if (!strstr(m->schedule_text, text))
+        snprintf(m->schedule_text + n, sizeof m->schedule_text - n, "%s%s", n ? "; " : "", text);
+}
+
 static bl_status build_parts(struct plan *p)
 {
     bl_model *m = p->model;
@@ -252,7 +265,7 @@ static bl_status build_parts(struct plan *p)
     m->parts = calloc(m->n_units, sizeof *m->parts);
     if (!m->parts)
         BL_FAIL(BL_ENOMEM, "%s: no memory for %u parts", bl_model_file_path(m->file), m->n_units);
-    m->placement[0] = 0;
+    m->placement[0] = m->schedule_text[0] = 0;
     for (uint32_t u = 0, end; u < m->n_units; u = end) {
         for (end = u + 1; end < m->n_units && device_of(p, end) == device_of(p, u);)
             end++;
@@ -262,9 +275,11 @@ static bl_status build_parts(struct plan *p)
         BL_TRY(open_device(m, part->on));
         BL_TRY(bl_part_create(m, part));
         say_part(m, part);
+        say_schedule(m, part);
+        const struct bl_way *way = &part->ways[part->chosen[BL_ONE_ROW]];
         bl_log(BL_LOG_INFO, "%s: units %u to %u of %u, %u nodes in %u launches, schedule %s of %u steps on %u lanes, %u threads; weights copied %.1f MB, KV %.1f MB, activations %.1f MB",
-               part->on->id, u, end - 1, m->n_units, part->graph->n_nodes, part->way.schedule->n_launches, bl_schedule_name(m->schedule), part->way.schedule->n_steps,
-               part->way.schedule->n_lanes, bl_device_caps(part->on->device)->n_threads, M(bl_weights_copied_bytes(part->weights)), M(part->kv_bytes), M(part->way.plan->bytes));
+               part->on->id, u, end - 1, m->n_units, part->graph->n_nodes, way->schedule->n_launches, bl_schedule_name(way->schedule->kind), way->schedule->n_steps,
+               way->schedule->n_lanes, bl_device_caps(part->on->device)->n_threads, M(bl_weights_copied_bytes(part->weights)), M(part->kv_bytes), M(way->plan->bytes));
     }
     return BL_OK;
 }

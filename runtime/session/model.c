@@ -112,7 +112,11 @@ static bl_status open_model(bl_model *m, const char *path, const bl_model_params
     BL_TRY(bl_model_file_open(path, p->no_mmap ? BL_FILE_READ : BL_FILE_MAP, &m->file));
     BL_TRY(bl_graph_source_make(m->file, &m->arena, &m->source));
     struct bl_compile_params compile = {p->graph_text, p->graph_name, p->activations != BL_NUMBER_F32, p->allow_unused_tensors};
-    BL_TRY(bl_schedule_find(p->schedule, &m->schedule));
+    m->race_allowed = !p->schedule;
+    m->race_asked = p->schedule && strcmp(p->schedule, "auto") == 0;
+    BL_TRY(bl_schedule_find(m->race_asked ? NULL : p->schedule, &m->schedule));
+    if (p->cache_dir && !(m->cache_dir = bl_arena_string(&m->arena, p->cache_dir, strlen(p->cache_dir))))
+        BL_FAIL(BL_ENOMEM, "%s: no memory for the model", path);
     BL_TRY(bl_compile(m->file, &m->source, &compile, &m->graph));
     read_name(m);
     choose_context(m, p->context);
@@ -171,7 +175,7 @@ void bl_model_get_info(const bl_model *m, bl_model_info *info)
     *info = (bl_model_info){
         .name = m->name,
         .architecture = m->source.arch,
-        .schedule = bl_schedule_name(m->schedule),
+        .schedule = m->schedule_text,
         .device = m->n_parts ? bl_device_caps(m->parts[0].on->device)->name : "none",
         .placement = m->placement,
         .fallback = m->fallback,
@@ -190,7 +194,8 @@ void bl_model_get_info(const bl_model *m, bl_model_info *info)
         const struct bl_part *p = &m->parts[i];
         info->kv_bytes += p->kv_bytes;
         info->activation_bytes += bl_buffer_bytes(p->activations) + (p->logits ? bl_buffer_bytes(p->logits) : 0);
-        info->other_bytes += bl_weights_copied_bytes(p->weights) + m->step_bytes + p->way.plan->import_bytes + p->way.plan->export_bytes;
+        info->other_bytes += bl_weights_copied_bytes(p->weights) + m->step_bytes +
+                             (p->imports ? bl_buffer_bytes(p->imports) : 0) + (p->exports ? bl_buffer_bytes(p->exports) : 0);
     }
 }
 

@@ -89,6 +89,23 @@ static bl_status find_crossings(bl_model *m, struct bl_part *p)
     return BL_OK;
 }
 
+/* The schedules that may be used, their plans, and activations that hold the largest. */
+static bl_status create_ways(const bl_model *m, struct bl_part *p)
+{
+    bool all = bl_race_wanted(m, p);
+    uint64_t most = 0;
+    p->chosen[BL_ONE_ROW] = p->chosen[BL_MORE_ROWS] = m->schedule;
+    for (int k = 0; k < BL_SCHEDULE_COUNT; k++) {
+        struct bl_way *way = &p->ways[k];
+        if (!all && k != (int)m->schedule)
+            continue;
+        BL_TRY(bl_schedule_create(p->graph, (enum bl_schedule_kind)k, &way->schedule));
+        BL_TRY(bl_plan_create(p->graph, way->schedule, m->batch_rows, m->out_rows, bl_device_caps(p->on->device)->buffer_alignment, &way->plan));
+        most = way->plan->bytes > most ? way->plan->bytes : most;
+    }
+    return create_buffer(m, p, most, BL_MEM_DEVICE, "activations", &p->activations);
+}
+
 bl_status bl_part_create(bl_model *m, struct bl_part *p)
 {
     bl_device *device = p->on->device;
@@ -100,14 +117,14 @@ bl_status bl_part_create(bl_model *m, struct bl_part *p)
     BL_TRY(create_buffer(m, p, m->step_bytes, BL_MEM_UPLOAD, "step", &p->step));
     if (p->graph->logits != BL_NO_ID)
         BL_TRY(create_buffer(m, p, (uint64_t)m->out_rows * m->vocabulary * 4, BL_MEM_READBACK, "logits", &p->logits));
-    BL_TRY(bl_schedule_create(p->graph, m->schedule, &p->way.schedule));
-    BL_TRY(bl_plan_create(p->graph, p->way.schedule, m->batch_rows, m->out_rows, bl_device_caps(device)->buffer_alignment, &p->way.plan));
-    BL_TRY(create_buffer(m, p, p->way.plan->bytes, BL_MEM_DEVICE, "activations", &p->activations));
-    if (p->way.plan->import_bytes)
-        BL_TRY(create_buffer(m, p, p->way.plan->import_bytes, BL_MEM_UPLOAD, "imports", &p->imports));
-    if (p->way.plan->export_bytes)
-        BL_TRY(create_buffer(m, p, p->way.plan->export_bytes, BL_MEM_READBACK, "exports", &p->exports));
-    return bl_queue_create(device, BL_QUEUE_COMPUTE, &p->queue);
+    BL_TRY(create_ways(m, p));
+    const struct bl_plan *plan = p->ways[m->schedule].plan; /* borders are the same in all */
+    if (plan->import_bytes)
+        BL_TRY(create_buffer(m, p, plan->import_bytes, BL_MEM_UPLOAD, "imports", &p->imports));
+    if (plan->export_bytes)
+        BL_TRY(create_buffer(m, p, plan->export_bytes, BL_MEM_READBACK, "exports", &p->exports));
+    BL_TRY(bl_queue_create(device, BL_QUEUE_COMPUTE, &p->queue));
+    return bl_race_wanted(m, p) ? bl_race_run(m, p) : BL_OK;
 }
 
 void bl_part_destroy(struct bl_part *p)
@@ -120,8 +137,10 @@ void bl_part_destroy(struct bl_part *p)
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         bl_buffer_destroy(buffers[i]);
     bl_weights_destroy(p->weights);
-    bl_plan_destroy(p->way.plan);
-    bl_schedule_destroy(p->way.schedule);
+    for (int k = 0; k < BL_SCHEDULE_COUNT; k++) {
+        bl_plan_destroy(p->ways[k].plan);
+        bl_schedule_destroy(p->ways[k].schedule);
+    }
     bl_graph_destroy(p->graph);
     free(p->crossings);
     free(p->kv_offset);
@@ -130,26 +149,30 @@ void bl_part_destroy(struct bl_part *p)
 
 /* ---- one step ---- */
 
+bl_status bl_part_record(const bl_model *m, const struct bl_part *p, enum bl_schedule_kind kind, uint32_t r, uint32_t o, bl_list **out)
+{
+    struct bl_emit_target target = {.device = p->on->device,
+                                    .activations = p->activations,
+                                    .step = p->step,
+                                    .logits = p->logits,
+                                    .constants = p->constants,
+                                    .imports = p->imports,
+                                    .exports = p->exports,
+                                    .logits_bytes_per_row = (uint64_t)m->vocabulary * 4,
+                                    .kv = p->kv,
+                                    .kv_format = m->kv_format,
+                                    .n_pages = m->n_pages,
+                                    .kv_offset = p->kv_offset,
+                                    .step_bytes = m->step_bytes,
+                                    .weight = bl_weights_bind,
+                                    .user = p->weights};
+    return bl_emit_list(p->graph, p->ways[kind].schedule, p->ways[kind].plan, &target, 1u << r, 1u << o, out);
+}
+
 static bl_status get_list(bl_model *m, struct bl_part *p, uint32_t r, uint32_t o, bl_list **out)
 {
-    if (!p->lists[r][o]) {
-        struct bl_emit_target target = {.device = p->on->device,
-                                        .activations = p->activations,
-                                        .step = p->step,
-                                        .logits = p->logits,
-                                        .constants = p->constants,
-                                        .imports = p->imports,
-                                        .exports = p->exports,
-                                        .logits_bytes_per_row = (uint64_t)m->vocabulary * 4,
-                                        .kv = p->kv,
-                                        .kv_format = m->kv_format,
-                                        .n_pages = m->n_pages,
-                                        .kv_offset = p->kv_offset,
-                                        .step_bytes = m->step_bytes,
-                                        .weight = bl_weights_bind,
-                                        .user = p->weights};
-        BL_TRY(bl_emit_list(p->graph, p->way.schedule, p->way.plan, &target, 1u << r, 1u << o, &p->lists[r][o]));
-    }
+    if (!p->lists[r][o])
+        BL_TRY(bl_part_record(m, p, p->chosen[r ? BL_MORE_ROWS : BL_ONE_ROW], r, o, &p->lists[r][o]));
     *out = p->lists[r][o];
     return BL_OK;
 }
@@ -160,7 +183,7 @@ static bl_status carry(const bl_model *m, const struct bl_part *p, uint32_t rows
     for (uint32_t i = 0; i < p->n_crossings; i++) {
         const struct bl_part *from = &m->parts[p->crossings[i].from];
         uint32_t v = p->crossings[i].value;
-        uint64_t to_offset = p->way.plan->border[v], from_offset = from->way.plan->border[v];
+        uint64_t to_offset = p->ways[m->schedule].plan->border[v], from_offset = from->ways[m->schedule].plan->border[v];
         uint64_t bytes = bl_value_bytes(&m->graph->values[v], rows, out_rows);
         BL_TRY(bl_buffer_sync(from->exports, from_offset, bytes, false));
         memcpy((uint8_t *)bl_buffer_host(p->imports) + to_offset, (const uint8_t *)bl_buffer_host(from->exports) + from_offset, (size_t)bytes);

@@ -14,6 +14,9 @@
 #define BL_MAX_DEVICES 16u /* of one model */
 #define BL_DEFAULT_SCHEDULE BL_SCHEDULE_GROUPED_STREAMS
 
+/* Schedules are chosen for steps of one row and for steps of more. */
+enum { BL_ONE_ROW = 0, BL_MORE_ROWS, BL_ROW_CLASSES };
+
 struct bl_sequence {
     bl_model *model;
     uint32_t slot;        /* row of the page table */
@@ -49,7 +52,9 @@ struct bl_part {
     struct bl_model_device *on;
     uint32_t first_unit, end_unit, first_node, end_node;
     struct bl_graph *graph;
-    struct bl_way way;
+    struct bl_way ways[BL_SCHEDULE_COUNT]; /* those that may be used; the activations hold any of them */
+    enum bl_schedule_kind chosen[BL_ROW_CLASSES];
+    double gain[BL_ROW_CLASSES];  /* time of a serial step / of the chosen one; 0: not known */
     struct bl_weights *weights;
     bl_queue *queue;
     bl_buffer *step, *activations, *kv, *constants;
@@ -76,7 +81,9 @@ struct bl_model {
     uint32_t n_parts;
     uint32_t *unit_of_node, n_units;
     struct bl_model_device *failed; /* whose call failed last */
-    enum bl_schedule_kind schedule;
+    enum bl_schedule_kind schedule; /* without a race */
+    bool race_asked, race_allowed;  /* --schedule auto; or no schedule was named */
+    char *cache_dir;              /* NULL: nothing is kept */
 
     uint32_t vocabulary, context, trained_context, max_sequences, batch, max_outputs;
     uint32_t batch_rows, out_rows; /* largest buckets */
@@ -101,7 +108,7 @@ struct bl_model {
     bl_node_timing *timings;
     uint32_t n_timings;   /* room */
     uint64_t n_parameters, weight_bytes_per_token;
-    char name[128], placement[256], fallback[256];
+    char name[128], placement[256], fallback[256], schedule_text[160];
 };
 
 /* engine.c: pages and steps; moves the work of a device that fails. */
@@ -139,10 +146,18 @@ bool bl_place(const struct bl_place_request *request, uint32_t *device_of_unit);
 /* part.c: the buffers and lists of a part, and running it. */
 bl_status bl_part_create(bl_model *model, struct bl_part *part) BL_MUST_USE;
 void bl_part_destroy(struct bl_part *part);
+/* A list for 1 << r rows and 1 << o outputs. */
+bl_status bl_part_record(const bl_model *model, const struct bl_part *part, enum bl_schedule_kind kind, uint32_t r, uint32_t o, bl_list **out) BL_MUST_USE;
 /* A step of n rows and n_out outputs from model->step, after the parts before it. */
 bl_status bl_part_run(bl_model *model, struct bl_part *part, uint32_t n, uint32_t n_out) BL_MUST_USE;
 /* Bytes of keys and values of the layers of nodes first .. end; offset (may be NULL) as in struct bl_part. */
 bl_status bl_part_kv_bytes(const bl_model *model, const struct bl_graph *graph, uint32_t first, uint32_t end, uint64_t *offset, uint64_t *bytes) BL_MUST_USE;
+
+/* race.c: which schedules a part may use, and the choice between them. */
+/* Whether all schedules are to be made ready; else model->schedule alone. */
+bool bl_race_wanted(const bl_model *model, const struct bl_part *part);
+/* Chooses for both row classes: what the cache says, or a race of some steps, which is then kept. */
+bl_status bl_race_run(bl_model *model, struct bl_part *part) BL_MUST_USE;
 
 /* compile.c: file -> graph, shared by opening a model and by bl_file_graph. */
 struct bl_compile_params {

@@ -53,7 +53,7 @@ class Help(Case):
                             (['-ctk', 'q9'], '--cache-type-k q9: must be f16 or f32'), (['-ctv', 'f32'], 'must be the same as --cache-type-v f32'),
                             (['-ngl', '65537'], '-ngl 65537: must be 0..65536, auto or all'), (['-ngl', 'most'], 'auto or all'),
                             (['--fit', '1'], 'must be on or off'),
-                            (['--schedule', 'zigzag'], 'must be serial, grouped, streams or grouped-streams'),
+                            (['--schedule', 'zigzag'], 'must be auto, serial, grouped, streams or grouped-streams'),
                             (['--logit-bias', '12'], '--logit-bias 12: must be ID+X or ID-X'), (['--cpu-mask', 'zz'], 'zz'), (['-f', 'x'], '-p or -f'),
                             (['-n', '1\n2'], "'1\\x0a2'"), (['--', '-p'], 'unknown argument -p'), (['other.gguf'], 'unknown argument other.gguf')):
             self.refused(2, words, 'run', tiny('llama'), '-p', 'x', *args)

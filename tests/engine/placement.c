@@ -160,6 +160,7 @@ static void every_placement(const struct run *measure, struct setup s, const cha
             s.device = lists[i];
             s.gpu_layers = layers;
             s.seed = (uint64_t)layers + 2;
+            s.schedule = layers % 2 ? "auto" : NULL;
             run(&s, &r);
             must_be_same(&s, &r, measure);
             bool cpus_only = strstr(lists[i], "chaos") == NULL, null = strstr(lists[i], "null") != NULL;
@@ -265,6 +266,8 @@ int main(int argc, char **argv)
                     every_failure(&measure, s, "chaos(cpu),cpu", false);
                     s.schedule = "serial";
                     every_failure(&measure, s, "cpu,chaos(cpu),cpu", false);
+                    s.schedule = "auto";
+                    every_failure(&measure, s, "chaos(cpu),cpu", false);
                 }
             }
             free(measure.logits);

@@ -67,6 +67,7 @@ BL_API void bl_device_close(bl_device *device);
 typedef struct bl_caps {
     const char *backend;          /* "cpu" */
     const char *name;
+    const char *driver;           /* version of what drives it; NULL: the program itself */
     uint32_t memory_kinds;        /* bits 1 << enum bl_memory_kind that buffer_create accepts */
     uint32_t max_push_bytes;      /* at least 128 */
     uint32_t max_bindings;        /* per dispatch, at least 18 */

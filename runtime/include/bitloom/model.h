@@ -41,7 +41,11 @@ typedef struct bl_model_params {
     uint32_t max_outputs;      /* rows of one bl_forward whose logits can be kept; default max_sequences */
     bl_number kv;              /* F16 (default) or F32 */
     bl_number activations;     /* Q8 (default) or F32, for linears on quantised weights */
-    const char *schedule;      /* "serial", "grouped", "streams", "grouped-streams"; NULL: the default */
+    /* "serial", "grouped", "streams" or "grouped-streams"; "auto" tries all four on each device and takes the fastest for one row and for
+     * more; NULL: grouped-streams on the CPU, where the four differ little, and "auto" on other devices if cache_dir is given. The bits are
+     * the same in any case. */
+    const char *schedule;
+    const char *cache_dir;     /* folder for what is measured once (speeds, schedules), made if missing; NULL: nothing is kept */
     bool no_mmap;              /* read the file into memory instead of mapping it */
     bool allow_unused_tensors; /* do not refuse a file with tensors that the graph does not use */
 } bl_model_params;
@@ -55,7 +59,7 @@ BL_API void bl_model_close(bl_model *model);
 typedef struct bl_model_info {
     const char *name;         /* general.name, or the file name */
     const char *architecture;
-    const char *schedule;
+    const char *schedule;     /* in words, with its gain where it was raced */
     const char *device;       /* name of the device that computes the first layers */
     const char *placement;    /* what is computed where: "vulkan:0: layers 20-29 and output; cpu: embedding, layers 0-19" */
     const char *fallback;     /* what did not go as asked for, in words; "" when all did */
