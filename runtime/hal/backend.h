@@ -110,10 +110,6 @@ struct bl_list {
     bool timed;                      /* core: record timings from the next submission on */
 };
 
-/* Scores: what "auto" goes by, from what is known before anything is measured. A processor that only plays a GPU is behind the CPU that it
- * runs on. */
-enum { BL_SCORE_NEVER = 0, BL_SCORE_SOFTWARE = 10, BL_SCORE_CPU = 20, BL_SCORE_INTEGRATED = 30, BL_SCORE_DISCRETE = 40 };
-
 struct bl_backend {
     const char *name;
     uint32_t abi;

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "hal/devices.h"
+#include "session/cache.h"
 #include "session/session.h"
 
 #include <stdarg.h>
@@ -53,6 +54,44 @@ static bl_status add_device(bl_model *m, const char *id, size_t n)
     return BL_OK;
 }
 
+/* How fast a device multiplies a matrix with a vector, in GB/s; from the cache where it is known. 0: it cannot. */
+static bl_status find_speed(bl_model *m, struct bl_model_device *d)
+{
+    BL_TRY(open_device(m, d));
+    const bl_caps *caps = bl_device_caps(d->device);
+    char key[320], value[32], *end;
+    snprintf(key, sizeof key, "speed %s %.120s %.60s %u threads, %s", d->id, caps->name, caps->driver ? caps->driver : "-", caps->n_threads, bl_version());
+    for (char *s = key; *s; s++)
+        *s = (unsigned char)*s < 0x20 ? ' ' : *s;
+    if (bl_cache_get(m->cache_dir, key, value, sizeof value)) {
+        d->speed = strtod(value, &end);
+        if (end != value && !*end && d->speed >= 0 && d->speed < 1e6)
+            return BL_OK;
+        bl_log(BL_LOG_WARNING, "%s: a remembered speed is left out: '%s'", m->cache_dir, value);
+    }
+    bl_measure measure;
+    BL_TRY(bl_device_measure(d->device, &measure));
+    d->speed = measure.matvec_bytes_per_s / 1e9;
+    snprintf(value, sizeof value, "%.4g", d->speed);
+    bl_cache_put(m->cache_dir, key, value);
+    bl_log(BL_LOG_INFO, "%s: matrix times vector %s GB/s", d->id, value);
+    return BL_OK;
+}
+
+/* A GPU that shares the processor's memory is not always faster than the processor. */
+static bl_status compare_with_cpu(bl_model *m)
+{
+    BL_TRY(find_speed(m, &m->devices[0]));
+    BL_TRY(find_speed(m, &m->devices[1]));
+    if (m->devices[0].speed >= m->devices[1].speed)
+        return BL_OK;
+    bl_log(BL_LOG_INFO, "%s is slower than the CPU: %.3g and %.3g GB/s", m->devices[0].id, m->devices[0].speed, m->devices[1].speed);
+    bl_device_close(m->devices[0].device);
+    m->devices[0] = m->devices[1];
+    m->n_devices = 1;
+    return BL_OK;
+}
+
 /* The best device that opens, and the CPU behind it, opened when it is needed. */
 static bl_status choose_auto(bl_model *m, bool *others)
 {
@@ -60,8 +99,12 @@ static bl_status choose_auto(bl_model *m, bool *others)
     while (bl_device_choose(info.score, &info)) {
         BL_TRY(add_device(m, info.id, strlen(info.id)));
         if (open_device(m, &m->devices[0]) == BL_OK) {
+            if (!m->devices[0].is_cpu)
+                BL_TRY(add_device(m, "cpu", 3));
+            if (info.score == BL_SCORE_INTEGRATED)
+                BL_TRY(compare_with_cpu(m));
             *others = !m->devices[0].is_cpu;
-            return *others ? add_device(m, "cpu", 3) : BL_OK;
+            return BL_OK;
         }
         fall_back(m, "device %s cannot be used: %s", info.id, bl_error_text());
         memset(&m->devices[--m->n_devices], 0, sizeof m->devices[0]);
@@ -182,7 +225,7 @@ static bl_status find_rooms(struct plan *p)
         struct bl_model_device *d = p->takers[i];
         uint64_t total;
         m->failed = d;
-        p->rooms[i] = (struct bl_place_device){UINT64_MAX, d->speed};
+        p->rooms[i] = (struct bl_place_device){UINT64_MAX, d->speed > 0 ? d->speed : 1e-3};
         if (!m->fit || d->is_cpu)
             continue;
         BL_TRY(bl_device_memory(d->device, &p->free_bytes, &total));
@@ -284,6 +327,19 @@ static bl_status build_parts(struct plan *p)
     return BL_OK;
 }
 
+/* Only where there is something to share, between devices that differ. */
+static bl_status find_speeds(struct plan *p)
+{
+    bool differ = false;
+    for (uint32_t i = 1; i < p->n_takers; i++)
+        differ = differ || strcmp(p->takers[i]->id, p->takers[0]->id) != 0;
+    for (uint32_t i = 0; differ && i < p->n_takers; i++) {
+        p->model->failed = p->takers[i];
+        BL_TRY(find_speed(p->model, p->takers[i]));
+    }
+    return BL_OK;
+}
+
 static uint32_t count_offloaded(const struct plan *p)
 {
     uint32_t n = 0;
@@ -296,6 +352,7 @@ static bl_status place_and_build(struct plan *p)
 {
     bl_model *m = p->model;
     BL_TRY(measure_units(p));
+    BL_TRY(find_speeds(p));
     BL_TRY(find_rooms(p));
     struct bl_place_request request = {.n_units = m->n_units, .size = p->size, .devices = p->rooms, .n_devices = p->n_takers, .rest = p->rest != NULL,
                                        .gpu_layers = p->rest ? m->gpu_layers : BL_LAYERS_AUTO, .most = m->most_offloaded, .cost = unit_cost, .user = p};

@@ -33,7 +33,7 @@ struct bl_model_device {
     bl_device *device;   /* NULL: not opened yet */
     bool is_cpu;         /* takes what the others do not; its memory is not counted, for the host may swap */
     bool gone;           /* lost, or out of memory: nothing is placed there any more */
-    double speed;        /* relative; shares of several devices follow it */
+    double speed;        /* GB/s of a matrix times a vector, 1 where it was not asked; shares of several devices follow it */
 };
 
 /* A launch order of a part with its memory plan. */

@@ -31,12 +31,16 @@ typedef struct bl_list bl_list;
 
 /* ---- back ends and devices ---- */
 
+/* What "auto" goes by before anything is measured. A processor that only plays a GPU is behind the CPU that it runs on; a GPU that shares the
+ * processor's memory is ahead of it, but a model asks both how fast they are. */
+enum { BL_SCORE_NEVER = 0, BL_SCORE_SOFTWARE = 10, BL_SCORE_CPU = 20, BL_SCORE_INTEGRATED = 30, BL_SCORE_DISCRETE = 40 };
+
 typedef struct bl_device_info {
     char backend[16];     /* "cpu" */
     char name[128];       /* what a person would call it: the processor's name */
     char id[32];          /* how to ask for it: "cpu", "cuda:0" */
     char why_missing[160]; /* "" when it can be opened, else the reason in words */
-    uint32_t score;       /* "auto" takes the largest that can be opened; 0: never by itself */
+    uint32_t score;       /* BL_SCORE_*; "auto" takes the largest that can be opened */
 } bl_device_info;
 
 /* Lists every device of every back end in this program, missing ones with their reason. Writes at most `n_out` entries, *n_found is the
