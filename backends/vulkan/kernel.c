@@ -15,7 +15,14 @@ static const struct row {
 } rows[BL_OP_COUNT] = {
 #define SHADER(name) spirv_##name, sizeof spirv_##name
     [BL_OP_BINARY] = {SHADER(binary), {64, 1}, 0},
+    [BL_OP_UNARY] = {SHADER(unary), {64, 1}, 0},
+    [BL_OP_GLU] = {SHADER(glu), {64 * 32, 1}, 0},
     [BL_OP_SELECT] = {SHADER(select), {64, 1}, 0},
+    [BL_OP_QUANTIZE] = {SHADER(quantize), {64, 1}, 0},
+    [BL_OP_RMS_NORM] = {SHADER(norm), {1, 1}, 0},
+    [BL_OP_LAYER_NORM] = {SHADER(norm), {1, 1}, 1},
+    [BL_OP_ROPE_TABLE] = {SHADER(rope_table), {64, 1}, 0},
+    [BL_OP_ROPE] = {SHADER(rope), {1, 1}, 0},
 #undef SHADER
 };
 

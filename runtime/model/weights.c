@@ -2,24 +2,24 @@
 #include "model/weights.h"
 
 #include "base/error.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Copies go into few large buffers: drivers allow only some thousand, and none without limit. */
-#define CHUNK_BYTES (UINT64_C(512) << 20)
-#define STAGING_BYTES (UINT64_C(32) << 20) /* at most */
-#define TENSOR_ALIGN UINT64_C(256)
+/* Copies are runs of neighbours in the file, in few large buffers: drivers allow only some thousand, and none without limit. */
+#define RUN_BYTES (UINT64_C(512) << 20)
+#define GAP_BYTES (UINT64_C(1) << 20) /* copied along rather than beginning a new run */
 
-struct place {
-    uint32_t chunk; /* BL_NO_ID: not on this device */
-    uint64_t offset;
+struct run {
+    bl_buffer *buffer;
+    uint64_t offset, bytes;        /* in the file */
 };
 struct bl_weights {
     const struct bl_model_file *file;
-    bl_buffer **chunks;            /* the whole file, imported; or copies of the tensors that are used */
-    uint32_t n_chunks;
-    struct place *places;          /* [n_tensors] */
+    struct run *runs;              /* the whole file, imported; or copies of the tensors that are used */
+    uint32_t n_runs;
+    uint32_t *run_of_tensor;       /* [n_tensors]; BL_NO_ID: not on this device */
     bl_buffer *vectors;            /* f32 copies; NULL when none was needed */
     uint64_t *vector_offset;       /* [n_tensors] into `vectors`; UINT64_MAX: read in place */
     uint64_t vector_bytes, copied_bytes;
@@ -92,108 +92,59 @@ static bool imports(bl_device *device)
 
 static bl_status import_file(struct bl_weights *w, bl_device *device)
 {
-    for (uint32_t i = 0; i < bl_model_file_tensor_count(w->file); i++)
-        w->places[i] = (struct place){0, bl_model_file_tensor_at(w->file, i)->offset};
     bl_buffer_params params = {.bytes = bl_model_file_bytes(w->file), .kind = BL_MEM_IMPORT_HOST, .host_memory = bl_model_file_data(w->file),
                                .label = "weights"};
-    w->n_chunks = 1;
-    return bl_buffer_create(device, &params, &w->chunks[0]);
-}
-
-/* To memory that the host cannot address, piece by piece. */
-static bl_status upload(bl_device *device, bl_queue *queue, bl_buffer *staging, bl_buffer *to, uint64_t to_offset, const uint8_t *from, uint64_t bytes)
-{
-    for (uint64_t at = 0, n; at < bytes; at += n) {
-        n = bytes - at < bl_buffer_bytes(staging) ? bytes - at : bl_buffer_bytes(staging);
-        memcpy(bl_buffer_host(staging), from + at, (size_t)n);
-        BL_TRY(bl_buffer_sync(staging, 0, n, true));
-        bl_list *list;
-        uint64_t value = 0;
-        BL_TRY(bl_list_begin(device, 0, &list));
-        bl_status status = bl_list_copy(list, to, to_offset + at, staging, 0, n, NULL, NULL);
-        if (status == BL_OK)
-            status = bl_list_end(list);
-        if (status == BL_OK)
-            status = bl_queue_submit(queue, list, NULL, 0, &value);
-        if (status == BL_OK)
-            status = bl_queue_wait(queue, value, BL_WAIT_FOREVER);
-        bl_list_destroy(list);
-        BL_TRY(status);
-    }
+    BL_TRY(bl_buffer_create(device, &params, &w->runs[0].buffer));
+    w->runs[0].bytes = params.bytes;
+    w->n_runs = 1;
+    memset(w->run_of_tensor, 0, bl_model_file_tensor_count(w->file) * sizeof *w->run_of_tensor);
     return BL_OK;
 }
 
-static bl_status fill_chunks(const struct bl_weights *w, bl_device *device, bl_queue *queue, bl_buffer *staging)
+/* Only the tensors that are used, and what little lies between them. */
+static void find_runs(struct bl_weights *w, const bool *used)
 {
+    struct run *run = NULL;
     for (uint32_t i = 0; i < bl_model_file_tensor_count(w->file); i++) {
         const struct bl_tensor *t = bl_model_file_tensor_at(w->file, i);
-        if (w->places[i].chunk == BL_NO_ID)
+        if (!used[i] || w->vector_offset[i] != UINT64_MAX)
             continue;
-        bl_buffer *chunk = w->chunks[w->places[i].chunk];
-        const uint8_t *from = (const uint8_t *)bl_model_file_data(w->file) + t->offset;
-        if (staging)
-            BL_TRY(upload(device, queue, staging, chunk, w->places[i].offset, from, t->bytes));
-        else
-            memcpy((uint8_t *)bl_buffer_host(chunk) + w->places[i].offset, from, (size_t)t->bytes);
+        uint64_t end = run ? run->offset + run->bytes : 0;
+        if (!run || t->offset < end || t->offset - end > GAP_BYTES || t->offset + t->bytes - run->offset > RUN_BYTES) {
+            run = &w->runs[w->n_runs++];
+            run->offset = t->offset;
+        }
+        run->bytes = t->offset + t->bytes - run->offset;
+        w->run_of_tensor[i] = w->n_runs - 1;
     }
-    for (uint32_t c = 0; !staging && c < w->n_chunks; c++)
-        BL_TRY(bl_buffer_sync(w->chunks[c], 0, bl_buffer_bytes(w->chunks[c]), true));
+}
+
+static bl_status copy_runs(struct bl_weights *w, bl_device *device)
+{
+    for (uint32_t r = 0; r < w->n_runs; r++) {
+        struct run *run = &w->runs[r];
+        bl_buffer_params params = {.bytes = run->bytes, .kind = BL_MEM_DEVICE, .label = "weights"};
+        BL_TRY(bl_buffer_create(device, &params, &run->buffer));
+        BL_TRY(bl_buffer_write(run->buffer, 0, (const uint8_t *)bl_model_file_data(w->file) + run->offset, run->bytes));
+        w->copied_bytes += run->bytes;
+    }
     return BL_OK;
-}
-
-static bl_status copy_through_staging(const struct bl_weights *w, bl_device *device)
-{
-    bl_queue *queue = NULL;
-    bl_buffer *staging = NULL;
-    bl_buffer_params params = {.bytes = 1, .kind = BL_MEM_UPLOAD, .label = "staging"};
-    for (uint32_t i = 0; i < bl_model_file_tensor_count(w->file); i++) {
-        uint64_t bytes = bl_model_file_tensor_at(w->file, i)->bytes;
-        if (w->places[i].chunk != BL_NO_ID && bytes > params.bytes)
-            params.bytes = bytes < STAGING_BYTES ? bytes : STAGING_BYTES;
-    }
-    bl_status status = bl_queue_create(device, BL_QUEUE_COMPUTE, &queue);
-    if (status == BL_OK)
-        status = bl_buffer_create(device, &params, &staging);
-    if (status == BL_OK)
-        status = fill_chunks(w, device, queue, staging);
-    bl_buffer_destroy(staging);
-    bl_queue_destroy(queue);
-    return status;
-}
-
-/* Only the tensors that are used, in the order of the file. */
-static bl_status copy_tensors(struct bl_weights *w, bl_device *device, const bool *used)
-{
-    bool host = bl_device_caps(device)->unified;
-    uint64_t bytes = 0;
-    for (uint32_t i = 0, n = bl_model_file_tensor_count(w->file); i <= n; i++) {
-        const struct bl_tensor *t = i < n ? bl_model_file_tensor_at(w->file, i) : NULL;
-        bool wanted = t && used[i] && w->vector_offset[i] == UINT64_MAX;
-        if (bytes && (!t || (wanted && bytes + t->bytes > CHUNK_BYTES))) {
-            bl_buffer_params params = {.bytes = bytes, .kind = host ? BL_MEM_UPLOAD : BL_MEM_DEVICE, .label = "weights"};
-            BL_TRY(bl_buffer_create(device, &params, &w->chunks[w->n_chunks]));
-            w->n_chunks++;
-            w->copied_bytes += bytes;
-            bytes = 0;
-        }
-        if (wanted) {
-            w->places[i] = (struct place){w->n_chunks, bytes};
-            bytes += (t->bytes + TENSOR_ALIGN - 1) & ~(TENSOR_ALIGN - 1);
-        }
-    }
-    return host ? fill_chunks(w, device, NULL, NULL) : copy_through_staging(w, device);
 }
 
 static bl_status create_data(struct bl_weights *w, bl_device *device, const struct bl_graph *graph)
 {
-    if (imports(device))
-        return import_file(w, device);
+    if (imports(device)) {
+        bl_status status = import_file(w, device);
+        if (status == BL_OK || status == BL_EDEVLOST)
+            return status;
+        bl_log(BL_LOG_INFO, "%s: %s cannot read the file in place and gets a copy: %s", bl_model_file_path(w->file), bl_device_caps(device)->name, bl_error_text());
+    }
     bool *used = used_tensors(w->file, graph, 0, graph->n_nodes);
     if (!used)
         BL_FAIL(BL_ENOMEM, "%s: no memory for a list of tensors", bl_model_file_path(w->file));
-    bl_status status = copy_tensors(w, device, used);
+    find_runs(w, used);
     free(used);
-    return status;
+    return copy_runs(w, device);
 }
 
 uint64_t bl_weights_needed(const struct bl_model_file *file, bl_device *device, const struct bl_graph *graph, uint32_t first, uint32_t end)
@@ -202,7 +153,7 @@ uint64_t bl_weights_needed(const struct bl_model_file *file, bl_device *device, 
     uint64_t bytes = 0;
     for (uint32_t i = 0; used && i < bl_model_file_tensor_count(file); i++)
         if (used[i])
-            bytes += (bl_model_file_tensor_at(file, i)->bytes + TENSOR_ALIGN - 1) & ~(TENSOR_ALIGN - 1);
+            bytes += bl_model_file_tensor_at(file, i)->bytes;
     free(used);
     return bytes;
 }
@@ -215,16 +166,16 @@ bl_status bl_weights_create(const struct bl_model_file *file, bl_device *device,
     bl_status status = BL_OK;
     if (w) {
         w->vector_offset = malloc((n ? n : 1) * sizeof *w->vector_offset);
-        w->places = malloc((n ? n : 1) * sizeof *w->places);
-        w->chunks = calloc((size_t)n + 1, sizeof(bl_buffer *)); /* at most one for each tensor */
+        w->run_of_tensor = malloc((n ? n : 1) * sizeof *w->run_of_tensor);
+        w->runs = calloc((size_t)n + 1, sizeof *w->runs); /* at most one for each tensor */
     }
-    if (!w || !w->vector_offset || !w->places || !w->chunks) {
+    if (!w || !w->vector_offset || !w->run_of_tensor || !w->runs) {
         status = bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "%s: no memory for %u tensors", bl_model_file_path(file), n);
         goto out;
     }
     w->file = file;
     memset(w->vector_offset, 0xff, n * sizeof *w->vector_offset);
-    memset(w->places, 0xff, n * sizeof *w->places);
+    memset(w->run_of_tensor, 0xff, n * sizeof *w->run_of_tensor);
     for (uint32_t i = 0; status == BL_OK && i < graph->n_nodes; i++)
         status = want_node(w, &graph->nodes[i]);
     if (status == BL_OK)
@@ -244,12 +195,12 @@ void bl_weights_destroy(struct bl_weights *w)
 {
     if (!w)
         return;
-    for (uint32_t c = 0; w->chunks && c < w->n_chunks; c++)
-        bl_buffer_destroy(w->chunks[c]);
+    for (uint32_t r = 0; r < w->n_runs; r++)
+        bl_buffer_destroy(w->runs[r].buffer);
     bl_buffer_destroy(w->vectors);
     free(w->vector_offset);
-    free(w->places);
-    free(w->chunks);
+    free(w->run_of_tensor);
+    free(w->runs);
     free(w);
 }
 
@@ -257,16 +208,15 @@ bl_status bl_weights_bind(void *user, const struct bl_weight *weight, bool as_ve
 {
     const struct bl_weights *w = user;
     const struct bl_tensor *t = bl_model_file_tensor_at(w->file, weight->tensor);
-    const struct place *place = &w->places[weight->tensor];
+    const struct run *run = w->run_of_tensor[weight->tensor] == BL_NO_ID ? NULL : &w->runs[w->run_of_tensor[weight->tensor]];
     if (as_vector) { /* a slice of a vector is a range of its columns; first_row counts them */
         bool copy = w->vector_offset[weight->tensor] != UINT64_MAX;
-        uint64_t start = copy ? w->vector_offset[weight->tensor] : place->offset;
-        *out = (bl_binding){copy ? w->vectors : w->chunks[place->chunk], start + (uint64_t)weight->first_row * 4,
-                            (uint64_t)weight->columns * weight->rows * 4, BL_READ};
+        uint64_t start = copy ? w->vector_offset[weight->tensor] : t->offset - run->offset;
+        *out = (bl_binding){copy ? w->vectors : run->buffer, start + (uint64_t)weight->first_row * 4, (uint64_t)weight->columns * weight->rows * 4, BL_READ};
         return BL_OK;
     }
     uint64_t row_bytes = t->bytes / t->rows;
-    *out = (bl_binding){w->chunks[place->chunk], place->offset + weight->first_row * row_bytes, weight->rows * row_bytes, BL_READ};
+    *out = (bl_binding){run->buffer, t->offset - run->offset + weight->first_row * row_bytes, weight->rows * row_bytes, BL_READ};
     return BL_OK;
 }
 

@@ -1,5 +1,6 @@
 /* weights.h: the tensors of a model file as device memory. One buffer imports the mapped file where the device can, and nothing is copied;
- * else the tensors that the graph reads are copied. Vectors (norms, biases) that are not f32 in the file are converted once into a small buffer of their own. */
+ * else the tensors that the graph reads are copied. Vectors (norms, biases) that are not f32 in the file are converted once into a small
+ * buffer of their own. */
 #ifndef BL_MODEL_WEIGHTS_H
 #define BL_MODEL_WEIGHTS_H
 #include "graph/graph.h"

@@ -88,6 +88,12 @@ bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 b
 uint32_t shuffle(place where, uint32_t mask, uint32_t value, uint32_t source_lane);
 uint32_t lane();
 void mma_s8_16x8x16(place where, int32_t c[4], const uint32_t a[2], uint32_t b);
+void mma_s8_16x8x32(place where, int32_t c[4], const uint32_t a[4], const uint32_t b[2]);
+/* Asynchronous copies of the running thread: the word is written, and may be read by others after a barrier, when a wait leaves fewer groups
+ * under way than were committed since; from the copy to the wait it is poison. */
+void copy_async(const shared_reference<uint32_t> &to, const uint32_t *from);
+void copy_commit();
+void copy_wait(unsigned later);
 uint32_t ballot(place where, uint32_t mask, bool predicate);
 }
 
@@ -116,6 +122,10 @@ uint32_t ballot(place where, uint32_t mask, bool predicate);
     }
 #define SHARED_PARAMETER(type) const emu::shared_array<type> &
 #define bl_mma_s8_16x8x16(c, a, b) emu::mma_s8_16x8x16(EMU_HERE, c, a, b)
+#define bl_mma_s8_16x8x32(c, a, b) emu::mma_s8_16x8x32(EMU_HERE, c, a, b)
+#define BL_COPY_ASYNC(array, index, from) emu::copy_async(array[index], from)
+#define BL_COPY_COMMIT() emu::copy_commit()
+#define BL_COPY_WAIT(later) emu::copy_wait(later)
 
 template <typename T> inline T bl_shuffle_typed(emu::place where, uint32_t mask, T value, uint32_t source)
 {

@@ -1,4 +1,4 @@
-/* other_kernels.cpp: the CUDA kernels through the emulator, for kernel-check: finds an entry by its key's name, runs all blocks of a launch.
+/* other_kernels.cpp: the CUDA kernels through the emulator, for kernel-check (linked_kernels): finds an entry by its key's name, runs all blocks of a launch.
  * Includes the kernels' own source. Checked unless BITLOOM_EMULATOR_FAST is set. */
 #include "cuda/kernels.cu"
 
@@ -8,6 +8,12 @@
 extern "C" {
 #include "hal/kernel_key.h"
 }
+
+struct bound { /* as in tests/kernels/check.h, which is C */
+    void *data;
+    size_t bytes;
+    bool is_output;
+};
 
 namespace {
 
@@ -39,12 +45,12 @@ bool has(bl_kernel_key key)
     return find(key) != nullptr;
 }
 
-const char *run(bl_kernel_key key, void *const *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows)
+const char *run(bl_kernel_key key, const bound *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows)
 {
     const entry *e = find(key);
     bl_cuda_args args = {};
     for (uint32_t i = 0; i < n_bindings && i < BL_CUDA_BINDINGS; i++)
-        args.binding[i] = bindings[i];
+        args.binding[i] = bindings[i].data;
     memcpy(args.push, push, sizeof args.push);
     const emu_dim3 grid = {(columns + e->tile[0] - 1) / e->tile[0], (rows + e->tile[1] - 1) / e->tile[1], 1};
     emu::checking = !getenv("BITLOOM_EMULATOR_FAST");
@@ -58,11 +64,11 @@ const char *run(bl_kernel_key key, void *const *bindings, uint32_t n_bindings, c
 
 struct other_kernels { /* as in tests/kernels/check.h, which is C */
     const char *name;
-    bool (*has)(bl_kernel_key key);
-    const char *(*run)(bl_kernel_key key, void *const *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows);
+    bool is_exact, (*has)(bl_kernel_key key);
+    const char *(*run)(bl_kernel_key key, const bound *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows);
 };
-static const struct other_kernels cuda = {"cuda", has, run};
+static const struct other_kernels cuda = {"cuda", true, has, run};
 extern "C" {
-extern const struct other_kernels *const other_kernels;
-const struct other_kernels *const other_kernels = &cuda;
+extern const struct other_kernels *const linked_kernels;
+const struct other_kernels *const linked_kernels = &cuda;
 }

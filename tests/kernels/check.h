@@ -4,6 +4,7 @@
 #define KERNEL_CHECK_H
 #include "cpu_fallback/ops.h"
 
+#include <bitloom/device.h>
 #include <stdio.h>
 
 /* LOUD: blocks of the largest weights and activations of one sign, where narrow integer sums overflow if they can. */
@@ -20,6 +21,7 @@ void fill_floats(float *x, size_t n, enum style style);
 void fill_weights(uint8_t *w, uint32_t format, uint32_t n, uint32_t k, enum style style);
 size_t weight_bytes(uint32_t format, uint32_t n, uint32_t k);
 
+#define GUARD 128u /* bytes before and after every binding that nobody may touch */
 struct buffer {
     uint8_t *block, *data, *initial, *expected;
     size_t bytes;
@@ -77,23 +79,36 @@ bool within_limit(enum limit limit, double measured);
 double nmse(const double *truth, const float *got, size_t n); /* 0 when both are all zeros */
 void print_limits(FILE *f, bool json);
 
-/* Another implementation of the table, compared with level C in place of the CPU's other levels. NULL in kernel-check itself; a program that
- * links a definition of `other_kernels` checks that one. run: NULL or what went wrong. */
+/* Another implementation of the table, compared with level C in place of the CPU's other levels: what a program links as `linked_kernels`
+ * (NULL in kernel-check), or a device. Where it is not exact, what is not equal to the bit must be within the limits of close.c.
+ * run: NULL or what went wrong. A guard lies around each binding's bytes; the same data twice is one range bound twice; NULL is absent. */
+struct bound {
+    void *data;
+    size_t bytes;
+    bool is_output;
+};
 struct other_kernels {
     const char *name; /* "cuda" */
+    bool is_exact;
     bool (*has)(struct bl_kernel_key key);
-    const char *(*run)(struct bl_kernel_key key, void *const *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows);
+    const char *(*run)(struct bl_kernel_key key, const struct bound *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows);
 };
-extern const struct other_kernels *const other_kernels;
+extern const struct other_kernels *const linked_kernels;
+extern const struct other_kernels *other_kernels; /* the one that is checked, or NULL */
+const struct other_kernels *open_device(const char *name); /* NULL: bl_error_text says why */
+void close_device(void);
+uint32_t push_bytes(uint32_t op);
+/* Whether binding i is as near to what level C wrote as the op asks for; else *what says where not. */
+bool is_close(const struct launch *l, uint32_t i, const char **what);
 
 /* Filters and counts. */
 extern struct options {
-    const char *kernel, *level;
+    const char *kernel, *level, *device;
     uint64_t seed;
-    bool quick, json;
+    bool quick, json, partial;
 } options;
 extern struct counts {
-    uint32_t passed, failed, skipped;
+    uint32_t passed, failed, skipped, equal; /* equal: to the bit, launches of other kernels */
     uint64_t digest; /* of every output of level C */
 } counts;
 void full_name(char *out, size_t bytes, struct bl_kernel_key key, enum bl_cpu_level level);

@@ -7,13 +7,16 @@
 
 struct options options = {.seed = 1};
 struct counts counts;
+const struct other_kernels *other_kernels;
 
 static void usage(FILE *f)
 {
-    fputs("usage: kernel-check [--list] [--kernel=GLOB] [--level=NAME] [--seed=N] [--quick] [--bench] [--json]\n"
+    fputs("usage: kernel-check [--list] [--kernel=GLOB] [--level=NAME] [--device=NAME] [--partial] [--seed=N] [--quick] [--bench] [--json]\n"
           "  --list         print the names of the kernels of this machine\n"
           "  --kernel=GLOB  only kernels whose full name matches, for example 'matvec_q4_*'\n"
           "  --level=NAME   only this level\n"
+          "  --device=NAME  the kernels of this device (vulkan:0) instead of the CPU's levels; a kernel that it lacks is a failure\n"
+          "  --partial      which it is not with this\n"
           "  --seed=N       seed of the inputs (default 1)\n"
           "  --quick        fewer cases, for emulators\n"
           "  --bench        measure instead of checking\n"
@@ -64,7 +67,7 @@ int main(int argc, char **argv)
     static const struct option known[] = {
         {"list", no_argument, 0, 'l'},  {"kernel", required_argument, 0, 'k'}, {"level", required_argument, 0, 'v'},
         {"seed", required_argument, 0, 's'}, {"quick", no_argument, 0, 'q'},   {"bench", no_argument, 0, 'b'},
-        {"json", no_argument, 0, 'j'},  {"help", no_argument, 0, 'h'},         {0},
+        {"device", required_argument, 0, 'd'}, {"partial", no_argument, 0, 'p'}, {"json", no_argument, 0, 'j'},  {"help", no_argument, 0, 'h'},         {0},
     };
     bool only_list = false, measure = false;
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -78,6 +81,12 @@ int main(int argc, char **argv)
             break;
         case 'v':
             options.level = optarg;
+            break;
+        case 'd':
+            options.device = optarg;
+            break;
+        case 'p':
+            options.partial = true;
             break;
         case 's':
             options.seed = strtoull(optarg, &end, 10);
@@ -115,7 +124,13 @@ int main(int argc, char **argv)
     }
     if (measure)
         return bench();
-    check_math();
+    other_kernels = linked_kernels;
+    if (options.device && !(other_kernels = open_device(options.device))) {
+        printf("kernel-check: %s\n", bl_error_text());
+        return 77;
+    }
+    if (!other_kernels)
+        check_math();
     size_t wanted = 0, missing = 0;
     for (size_t i = 0; i < n; i++) {
         if (other_kernels && !other_kernels->has(keys[i])) {
@@ -123,6 +138,7 @@ int main(int argc, char **argv)
             bl_kernel_key_name(keys[i], name, sizeof name);
             printf("missing %s_%s\n", name, other_kernels->name);
             missing++;
+            counts.failed += options.device && !options.partial;
             continue;
         }
         if (any_level_wanted(keys[i])) {
@@ -134,14 +150,17 @@ int main(int argc, char **argv)
         fprintf(stderr, "kernel-check: no kernel of that name and level; see --list\n");
         return 2;
     }
-    print_limits(stdout, options.json);
+    if (!other_kernels)
+        print_limits(stdout, options.json);
     if (options.json)
         printf("{\"digest\": \"%016llx\", \"passed\": %u, \"failed\": %u, \"skipped\": %u}\n", (unsigned long long)counts.digest,
                counts.passed, counts.failed, counts.skipped);
     else
         printf("digest of what level c computed: %016llx (the same on every machine)\n", (unsigned long long)counts.digest);
     if (other_kernels)
-        printf("%zu of %zu kernels have no %s\n", missing, n, other_kernels->name);
+        printf("%zu of %zu kernels have no %s; %u launches gave the bits of level c\n", missing, n, other_kernels->name, counts.equal);
+    if (options.device)
+        close_device();
     printf("%u passed, %u failed, %u skipped\n", counts.passed, counts.failed, counts.skipped);
     return counts.failed != 0;
 }

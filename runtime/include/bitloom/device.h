@@ -123,6 +123,9 @@ BL_API void *bl_buffer_host(const bl_buffer *buffer);
 BL_API uint64_t bl_buffer_bytes(const bl_buffer *buffer);
 /* After host writes (to_device) or before host reads; does nothing on coherent devices. */
 BL_API bl_status bl_buffer_sync(bl_buffer *buffer, uint64_t offset, uint64_t bytes, bool to_device) BL_MUST_USE;
+/* Copies host bytes into a buffer of kind DEVICE, UPLOAD or SHARED and returns when they are there. No submitted work may use the range.
+ * Where the buffer has no host address they go through two staging buffers of at most 8 MiB. */
+BL_API bl_status bl_buffer_write(bl_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes) BL_MUST_USE;
 
 /* ---- queues: one growing timeline each ---- */
 

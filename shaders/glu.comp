@@ -1,0 +1,26 @@
+/* glu.comp: y = f(gate) * up (struct bl_params_glu). One invocation makes a block of 32 columns. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "q8.glsl"
+layout(local_size_x = 64) in;
+void main()
+{
+    uint columns = push.p[0], c0 = gl_GlobalInvocationID.x * 32, r = gl_WorkGroupID.y;
+    if (c0 >= columns || r >= rows_of(push.p[1]))
+        return;
+    float y[32];
+    uint n = min(32, columns - c0), at = r * columns + c0;
+    for (uint i = 0; i < n; i++) {
+        precise float product = unary(push.p[2], 0.0, F(B1(at + i))) * F(B2(at + i));
+        y[i] = product;
+        if (Q8 == 0)
+            B3(at + i) = U(product);
+    }
+    if (Q8 != 0) {
+        uint block[19];
+        quantize_block(y, block);
+        for (uint i = 0; i < 19; i++)
+            B3(at / 32 * 19 + i) = block[i];
+    }
+}
