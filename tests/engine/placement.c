@@ -221,6 +221,8 @@ static void every_memory(const struct run *measure, struct setup s)
 /* ---- every call fails once ---- */
 
 /* What comes after the last call of a run does not fail: the first such k ends the test. */
+enum { FIRST_CALLS = 3 };
+
 static void every_failure(const struct run *measure, struct setup s, const char *device, bool alone)
 {
     struct run r = {.logits = NULL};
@@ -230,6 +232,8 @@ static void every_failure(const struct run *measure, struct setup s, const char 
         run(&s, &r);
         if (r.status == BL_OK) {
             must_be_same(&s, &r, measure);
+            if (!r.fallback[0] && s.fail_at <= FIRST_CALLS) /* the weights could not be imported: they are copied */
+                continue;
             if (!r.fallback[0])
                 break;
             if (alone)
