@@ -193,6 +193,8 @@ struct bl_schedule {
     uint32_t *clocks;                   /* [n_launches][n_lanes]: launches of the lane that happen before (count) */
     uint32_t *launch_of_node;
 };
+/* Share of the lanes' time in which they wait for others, if a launch takes as long as it reads bytes: an estimate, before any device. */
+double bl_schedule_idle(const struct bl_graph *graph, const struct bl_schedule *schedule);
 bl_status bl_schedule_create(const struct bl_graph *graph, enum bl_schedule_kind kind, struct bl_schedule **out) BL_MUST_USE;
 void bl_schedule_destroy(struct bl_schedule *schedule);
 /* True when launch a is complete before b starts, whatever the timing. */

@@ -55,6 +55,7 @@ typedef struct bl_device_params {
     uint64_t chaos_seed;   /* chaos: which random order; equal seeds give equal orders */
     uint64_t max_binding_bytes; /* pretend that no binding may be larger, for tests; 0 = the device's own limit */
     uint64_t chaos_fail_at; /* chaos: the n-th fallible call (1 = first) fails; 0 = none */
+    bool null_kernels;     /* null: it has every kernel, and each does nothing: what is left is what the host costs */
     uint64_t chaos_memory; /* chaos: bytes of device memory that it has, a memory of its own: nothing is imported; 0 = the inner device's */
 } bl_device_params;
 BL_API void bl_device_default_params(bl_device_params *params);
