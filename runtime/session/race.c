@@ -1,8 +1,8 @@
 /* race.c: which schedule is the fastest on a device: the four are played in turns on a part that is ready to compute, once for each device,
  * driver, model shape and row class, and the winner is kept. Knows schedules by their table and devices by their caps.
  *
- * On the CPU no race is run unless it is asked for: the four differ by less than the noise of a shared machine there (README), and a race
- * costs some twenty steps. Elsewhere the first load of a model pays for it. */
+ * On the CPU no race is run unless it is asked for: the four differ by less than the noise of a shared machine there, and a race costs some
+ * twenty steps. Elsewhere the first load of a model pays for it, where a step is so short that launches count. */
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -17,6 +17,7 @@
 
 #define LEAST_GAIN 1.03   /* a winner beats the default by so much; else nothing was won */
 #define MOST_SECONDS 0.25 /* for one row class of one part, when at least one round is done */
+#define LONG_STEP 0.02    /* of one row: launches are nothing beside it, so no race that was not asked for */
 #define ROUNDS 5u
 #define ROWS_OF_MORE 32u
 
@@ -52,6 +53,7 @@ static void make_key(const struct bl_part *p, uint32_t class, char key[static 32
             key[i] = ' ';
 }
 
+/* A gain of 0: it was not worth a race. */
 static bool recall(const bl_model *m, struct bl_part *p, uint32_t class)
 {
     char key[320], value[64], name[32];
@@ -59,7 +61,7 @@ static bool recall(const bl_model *m, struct bl_part *p, uint32_t class)
     make_key(p, class, key);
     if (!bl_cache_get(m->cache_dir, key, value, sizeof value))
         return false;
-    if (sscanf(value, "%31s %lf", name, &gain) == 2 && gain > 0 && gain < 1000)
+    if (sscanf(value, "%31s %lf", name, &gain) == 2 && gain >= 0 && gain < 1000)
         for (int k = 0; k < BL_SCHEDULE_COUNT; k++)
             if (strcmp(name, bl_schedule_name((enum bl_schedule_kind)k)) == 0) {
                 p->chosen[class] = (enum bl_schedule_kind)k;
@@ -110,20 +112,41 @@ static bl_status play(const struct bl_part *p, bl_list *list, double *best)
     return BL_OK;
 }
 
+/* Each once to warm up, unless that takes long already; then in turns. */
 static bl_status play_all(const bl_model *m, const struct bl_part *p, uint32_t r, bl_list **lists, double *best)
 {
     double end = seconds() + MOST_SECONDS;
     for (int k = 0; k < BL_SCHEDULE_COUNT; k++) {
         best[k] = INFINITY;
         BL_TRY(bl_part_record(m, p, (enum bl_schedule_kind)k, r, 0, &lists[k]));
-        BL_TRY(play(p, lists[k], NULL));
+        BL_TRY(play(p, lists[k], &best[k]));
     }
+    if (seconds() > end + 4 * MOST_SECONDS)
+        return BL_OK;
+    for (int k = 0; k < BL_SCHEDULE_COUNT; k++)
+        best[k] = INFINITY;
     for (uint32_t round = 0; round < ROUNDS && (round == 0 || seconds() < end); round++)
         for (uint32_t i = 0; i < BL_SCHEDULE_COUNT; i++) {
             uint32_t k = (i + round) % BL_SCHEDULE_COUNT;
             BL_TRY(play(p, lists[k], &best[k]));
         }
     return BL_OK;
+}
+
+/* Is a step of one row, the second that is played, so long that no race is worth its time? */
+static bl_status step_is_long(const bl_model *m, const struct bl_part *p, bool *is_long)
+{
+    double first = INFINITY, second = INFINITY;
+    bl_list *list = NULL;
+    BL_TRY(fill_step(m, p, 1));
+    bl_status status = bl_part_record(m, p, m->schedule, 0, 0, &list);
+    if (status == BL_OK)
+        status = play(p, list, &first);
+    if (status == BL_OK && first > LONG_STEP)
+        status = play(p, list, &second);
+    bl_list_destroy(list);
+    *is_long = first > LONG_STEP && second > LONG_STEP;
+    return status;
 }
 
 static bl_status race(bl_model *m, struct bl_part *p, uint32_t class)
@@ -148,14 +171,22 @@ static bl_status race(bl_model *m, struct bl_part *p, uint32_t class)
     p->gain[class] = best[BL_SCHEDULE_SERIAL] / best[winner];
     bl_log(BL_LOG_INFO, "%s, %u row%s: serial %.0f us, grouped %.0f, streams %.0f, grouped-streams %.0f: %s", p->on->id, 1u << r, r ? "s" : "", best[0] * 1e6, best[1] * 1e6,
            best[2] * 1e6, best[3] * 1e6, bl_schedule_name(winner));
-    remember(m, p, class);
     return BL_OK;
 }
 
 bl_status bl_race_run(bl_model *m, struct bl_part *p)
 {
+    bool known[BL_ROW_CLASSES], is_long = false;
     for (uint32_t class = 0; class < BL_ROW_CLASSES; class++)
-        if (!recall(m, p, class))
+        known[class] = recall(m, p, class);
+    if (!m->race_asked && !known[BL_ONE_ROW])
+        BL_TRY(step_is_long(m, p, &is_long));
+    for (uint32_t class = 0; class < BL_ROW_CLASSES; class++) {
+        if (known[class])
+            continue;
+        if (!is_long)
             BL_TRY(race(m, p, class));
+        remember(m, p, class);
+    }
     return BL_OK;
 }

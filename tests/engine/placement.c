@@ -1,7 +1,8 @@
 /* placement.c: a model on several devices gives the bits of one device, whatever goes where, and goes on with the same bits when one of them
  * fails at any call. Uses the public API only.
  *
- *     placement DEVICES MODEL...      DEVICES: more lists to try, separated by blanks; may be empty
+ *     placement MODEL...                       the CPU, and what plays other devices
+ *     placement --devices=LISTS MODEL...       these lists of devices instead, separated by blanks; exit code 77 where one cannot be opened
  *
  * The measure is one CPU. */
 #include <bitloom/bitloom.h>
@@ -149,12 +150,11 @@ static void must_be_same(const struct setup *s, const struct run *r, const struc
 
 /* ---- every way to place the layers ---- */
 
-static void every_placement(const struct run *measure, struct setup s, const char *more)
+static void every_placement(const struct run *measure, struct setup s)
 {
     static const char *const lists[] = {"null,cpu", "cpu,cpu", "cpu,cpu,cpu", "chaos(cpu)", "chaos(cpu),cpu", "cpu,chaos(cpu)", "chaos(cpu),chaos(cpu)",
                                         "chaos(cpu),chaos(cpu),cpu"};
     struct run r = {.logits = NULL};
-    char copy[1024], *state = NULL;
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         for (int32_t layers = BL_LAYERS_AUTO; layers <= 4; layers++) {
             s.device = lists[i];
@@ -169,15 +169,27 @@ static void every_placement(const struct run *measure, struct setup s, const cha
             if (layers == 1 && !cpus_only && (!strstr(r.placement, "chaos(cpu): layer ") || !strstr(r.placement, "cpu: output")))
                 die(&s, r.placement);
         }
-    snprintf(copy, sizeof copy, "%s", more);
-    for (char *name = strtok_r(copy, " ", &state); name; name = strtok_r(NULL, " ", &state))
-        for (int32_t layers = BL_LAYERS_AUTO; layers <= 4; layers++) {
-            s.device = name;
-            s.gpu_layers = layers;
+    free(r.logits);
+}
+
+/* Real devices: all of the model, its last layer, and what the program would do. */
+static void on_devices(const struct run *measure, struct setup s, const char *lists)
+{
+    static const int32_t layers[] = {BL_LAYERS_AUTO, 1, BL_LAYERS_ALL};
+    struct run r = {.logits = NULL};
+    char copy[1024], *state = NULL;
+    snprintf(copy, sizeof copy, "%s", lists);
+    for (s.device = strtok_r(copy, " ", &state); s.device; s.device = strtok_r(NULL, " ", &state))
+        for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
+            s.gpu_layers = layers[i];
             run(&s, &r);
+            if (r.status == BL_EUNSUPPORTED && !r.placement[0]) {
+                printf("%s\n", r.error);
+                exit(77);
+            }
             must_be_same(&s, &r, measure);
-            if (r.fallback[0])
-                die(&s, r.fallback);
+            if (r.fallback[0] || (layers[i] == 1) != (strstr(r.placement, "cpu: output") != NULL))
+                die(&s, r.fallback[0] ? r.fallback : r.placement);
         }
     free(r.logits);
 }
@@ -228,7 +240,7 @@ static void every_failure(const struct run *measure, struct setup s, const char 
     struct run r = {.logits = NULL};
     uint32_t n_fell_back = 0, n_refused = 0;
     s.device = device;
-    for (s.fail_at = 1;; s.fail_at += s.fail_at < 60 ? 1 : 1 + s.fail_at / 24) {
+    for (s.fail_at = 1;; s.fail_at += s.fail_at < 50 ? 1 : 1 + s.fail_at / 12) {
         run(&s, &r);
         if (r.status == BL_OK) {
             must_be_same(&s, &r, measure);
@@ -252,9 +264,11 @@ static void every_failure(const struct run *measure, struct setup s, const char 
 
 int main(int argc, char **argv)
 {
-    if (argc < 3)
+    const char *lists = argc > 1 && strncmp(argv[1], "--devices=", 10) == 0 ? argv[1] + 10 : NULL;
+    int first = lists ? 2 : 1;
+    if (argc <= first)
         return 2;
-    for (int i = 2; i < argc; i++)
+    for (int i = first; i < argc; i++)
         for (bl_number activations = BL_NUMBER_F32; activations <= BL_NUMBER_Q8; activations += BL_NUMBER_Q8 - BL_NUMBER_F32) {
             struct setup s = {.device = "cpu", .gpu_layers = BL_LAYERS_AUTO, .activations = activations, .seed = 1};
             struct run measure = {.logits = NULL};
@@ -262,10 +276,13 @@ int main(int argc, char **argv)
             run(&s, &measure);
             if (measure.status != BL_OK || measure.fallback[0] || strcmp(measure.placement, "cpu: everything") != 0)
                 die(&s, measure.error);
-            every_placement(&measure, s, argv[1]);
-            if (activations == BL_NUMBER_Q8) {
-                every_memory(&measure, s);
-                if (i == 2) {
+            if (lists) {
+                on_devices(&measure, s, lists);
+            } else {
+                every_placement(&measure, s);
+                if (activations == BL_NUMBER_Q8)
+                    every_memory(&measure, s);
+                if (activations == BL_NUMBER_Q8 && i == first) {
                     every_failure(&measure, s, "chaos(cpu)", true);
                     every_failure(&measure, s, "chaos(cpu),cpu", false);
                     s.schedule = "serial";
