@@ -5,11 +5,11 @@
 layout(local_size_x = 64) in;
 void main()
 {
-    uint columns = push.p[0], c = gl_GlobalInvocationID.x, r = gl_WorkGroupID.y;
-    if (c >= columns || r >= rows_of(push.p[1]))
+    uint columns = P(BINARY_COLUMNS), c = gl_GlobalInvocationID.x, r = gl_WorkGroupID.y;
+    if (c >= columns || r >= rows_of(P(BINARY_ROWS)))
         return;
     uint i = r * columns + c;
-    precise float x = F(B1(i)), z = F(B2(push.p[3] != 0 ? c : i)), y;
-    y = push.p[2] == 0 ? x + z : push.p[2] == 1 ? x * z : x - z;
+    precise float x = F(B1(i)), z = F(B2(P(BINARY_BROADCAST) != 0 ? c : i)), y;
+    y = P(BINARY_KIND) == BINARY_ADD ? x + z : P(BINARY_KIND) == BINARY_MUL ? x * z : x - z;
     B3(i) = U(y);
 }

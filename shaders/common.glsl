@@ -1,6 +1,10 @@
 /* common.glsl: what every shader shares: the bindings as words, the push constants, the step buffer, the project's polynomials and q8
  * blocks (hal/kernel_params.h, cpu_fallback/ref/math.h). Baseline profile: words only, no subgroups, float sums in the written order. */
+#include "params.glsl"
+/* Drivers that do not fold constants of a pipeline run all branches: what decides much is defined when a module is made. */
+#ifndef FORMAT
 layout(constant_id = 0) const uint FORMAT = 0; /* enum bl_format of the weights or KV pages */
+#endif
 layout(constant_id = 1) const uint Q8 = 0;     /* 1: the output (linear: the input) is q8 */
 
 layout(set = 0, binding = 0) buffer Buffer0 { uint w[]; } b0;
@@ -11,6 +15,7 @@ layout(set = 0, binding = 4) buffer Buffer4 { uint w[]; } b4;
 layout(set = 0, binding = 5) buffer Buffer5 { uint w[]; } b5;
 /* A descriptor begins at an aligned offset below its binding: `at` words further the binding itself. */
 layout(push_constant) uniform Push { uint p[16]; uint at[6]; } push;
+#define P(i) push.p[i]
 #define B0(i) b0.w[push.at[0] + (i)]
 #define B1(i) b1.w[push.at[1] + (i)]
 #define B2(i) b2.w[push.at[2] + (i)]
@@ -20,104 +25,23 @@ layout(push_constant) uniform Push { uint p[16]; uint at[6]; } push;
 #define F(bits) uintBitsToFloat(bits)
 #define U(value) floatBitsToUint(value)
 
-const uint STEP_POS = 16 + 512, STEP_SEQ = 16 + 2 * 512, STEP_OUT = 16 + 3 * 512, STEP_PAGES = 16 + 4 * 512;
-const uint ROWS_OF_STEP = 0, ROWS_OF_OUTPUT = 1;
-uint rows_of(uint which) { return B0(which); }
-
-const float ROUND_MAGIC = 12582912.0;
-float min_f32(float a, float b) { return a < b ? a : b; } /* b when either is NaN */
-float max_f32(float a, float b) { return a > b ? a : b; }
-
-float exp_f32(float x0)
+uint rows_of(uint which)
 {
-    precise float x = max_f32(-104.0, min_f32(89.0, x0));
-    precise float shifted = x * 1.44269504 + ROUND_MAGIC;
-    precise float n = shifted - ROUND_MAGIC;
-    precise float r = x - n * 0.693359375;
-    r = r - n * -2.12194440e-4;
-    precise float p = 1.0 / 5040.0;
-    p = p * r + 1.0 / 720.0;
-    p = p * r + 1.0 / 120.0;
-    p = p * r + 1.0 / 24.0;
-    p = p * r + 1.0 / 6.0;
-    p = p * r + 0.5;
-    p = (p * r) * r + r;
-    p = p + 1.0;
-    int exponent = int(U(shifted) - U(ROUND_MAGIC)), halved = exponent >> 1;
-    p = p * F(uint(halved + 127) << 23);
-    p = p * F(uint(exponent - halved + 127) << 23);
-    return p;
+    return B0(which == ROWS_OF_OUTPUT ? STEP_N_OUT : STEP_N_ROWS);
 }
 
-float tanh_f32(float x)
+/* Where a row's sequence keeps a position: the number of its page. */
+uint page_of(uint row, uint position)
 {
-    precise float u = x * x;
-    precise float p = 2.29584e-3;
-    p = p * u + -8.34698e-3;
-    p = p * u + 2.176996e-2;
-    p = p * u + -5.395941e-2;
-    p = p * u + 1.3333304e-1;
-    p = p * u + -3.3333333e-1;
-    precise float small = (p * u) * x + x;
-    uint sign = U(x) & 0x80000000u;
-    precise float magnitude = F(U(x) ^ sign);
-    precise float large = 1.0 - 2.0 / (exp_f32(magnitude + magnitude) + 1.0);
-    return magnitude < 0.625 ? small : F(U(large) | sign);
+    return B0(STEP_PAGES + B0(STEP_SEQ + row) * B0(STEP_PAGE_STRIDE) + position / KV_PAGE);
 }
 
-float erf_f32(float x)
+/* Bits of an f16 as f32, denormals too, which unpackHalf2x16 may flush. */
+float half_of(uint h)
 {
-    precise float u = x * x;
-    precise float p = -9.67359042e-6;
-    p = p * u + 1.12682538e-4;
-    p = p * u + -8.48439653e-4;
-    p = p * u + 5.22105341e-3;
-    p = p * u + -2.68654383e-2;
-    p = p * u + 1.12837826e-1;
-    p = p * u + -3.76126385e-1;
-    p = p * u + 1.28379167e-1;
-    precise float small = p * x + x;
-    uint sign = U(x) & 0x80000000u;
-    precise float a = min_f32(4.0, F(U(x) ^ sign));
-    precise float q = -1.61406163e-6;
-    q = q * a + 4.55906230e-5;
-    q = q * a + -5.92769543e-4;
-    q = q * a + 4.74022237e-3;
-    q = q * a + -2.63647174e-2;
-    q = q * a + 1.09978245e-1;
-    q = q * a + 6.31937093e-1;
-    q = q * a + 1.13016668;
-    q = q * a + -3.03213001e-4;
-    precise float large = 1.0 - exp_f32(-q);
-    return a < 1.0 ? small : F(U(large) | sign);
-}
-
-float unary(uint kind, float a, float x)
-{
-    precise float y;
-    if (kind == 0)
-        y = x / (1.0 + exp_f32(-x));
-    else if (kind == 1)
-        y = (0.5 * x) * (1.0 + erf_f32(x * 0.707106781));
-    else if (kind == 2) {
-        precise float inner = 0.797884561 * (x + 0.044715 * ((x * x) * x));
-        y = (0.5 * x) * (1.0 + tanh_f32(inner));
-    } else if (kind == 3) {
-        precise float inner = -1.702 * x;
-        y = x / (1.0 + exp_f32(inner));
-    } else if (kind == 4)
-        y = max_f32(x, 0.0);
-    else if (kind == 5)
-        y = max_f32(x, 0.0) * max_f32(x, 0.0);
-    else if (kind == 6)
-        y = 1.0 / (1.0 + exp_f32(-x));
-    else if (kind == 7)
-        y = tanh_f32(x);
-    else if (kind == 8)
-        y = a * x;
-    else {
-        precise float inner = x / a;
-        y = a * tanh_f32(inner);
-    }
-    return y;
+    uint sign = (h & 0x8000u) << 16, exponent = h >> 10 & 31u, mantissa = h & 0x3ffu;
+    uint denormal = U(float(mantissa) * 5.9604644775390625e-8);
+    uint bits = exponent == 0 ? denormal : exponent == 31 ? 0x7f800000u | (mantissa != 0 ? mantissa << 13 | 0x400000u : 0u)
+                                                          : (exponent + 112u) << 23 | mantissa << 13;
+    return F(sign | bits);
 }

@@ -2,25 +2,26 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "math.glsl"
 #include "q8.glsl"
 layout(local_size_x = 64) in;
 void main()
 {
-    uint columns = push.p[0], c0 = gl_GlobalInvocationID.x * 32, r = gl_WorkGroupID.y;
-    if (c0 >= columns || r >= rows_of(push.p[1]))
+    uint columns = P(GLU_COLUMNS), c0 = gl_GlobalInvocationID.x * 32, r = gl_WorkGroupID.y;
+    if (c0 >= columns || r >= rows_of(P(GLU_ROWS)))
         return;
     float y[32];
     uint n = min(32, columns - c0), at = r * columns + c0;
     for (uint i = 0; i < n; i++) {
-        precise float product = unary(push.p[2], 0.0, F(B1(at + i))) * F(B2(at + i));
+        precise float product = unary(P(GLU_KIND), 0.0, F(B1(at + i))) * F(B2(at + i));
         y[i] = product;
         if (Q8 == 0)
             B3(at + i) = U(product);
     }
     if (Q8 != 0) {
-        uint block[19];
+        uint block[Q8_WORDS];
         quantize_block(y, block);
-        for (uint i = 0; i < 19; i++)
-            B3(at / 32 * 19 + i) = block[i];
+        for (uint i = 0; i < Q8_WORDS; i++)
+            B3(at / 32 * Q8_WORDS + i) = block[i];
     }
 }

@@ -2,6 +2,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "math.glsl"
 #include "q8.glsl"
 layout(constant_id = 2) const uint CENTRED = 0;
 layout(local_size_x = 64) in;
@@ -15,8 +16,8 @@ float total()
 
 void main()
 {
-    uint columns = push.p[0], lane = gl_LocalInvocationID.x, r = gl_WorkGroupID.y, at = (r * push.p[1] + gl_WorkGroupID.x) * columns;
-    bool here = r < rows_of(push.p[2]);
+    uint columns = P(NORM_COLUMNS), lane = gl_LocalInvocationID.x, r = gl_WorkGroupID.y, at = (r * P(NORM_GROUPS) + gl_WorkGroupID.x) * columns;
+    bool here = r < rows_of(P(NORM_ROWS));
     precise float mean = 0.0, sum;
     if (CENTRED != 0) {
         sum = 0.0;
@@ -36,7 +37,7 @@ void main()
     if (lane < 8)
         partial[lane] = sum;
     barrier();
-    precise float scale = 1.0 / sqrt(total() / float(columns) + F(push.p[4]));
+    precise float scale = 1.0 / sqrt(total() / float(columns) + F(P(NORM_EPS)));
     if (!here)
         return;
     for (uint c0 = lane * 32; c0 < columns; c0 += 64 * 32) {
@@ -44,19 +45,19 @@ void main()
         uint n = min(32, columns - c0);
         for (uint i = 0; i < n; i++) {
             precise float y = (F(B1(at + c0 + i)) - mean) * scale;
-            if ((push.p[3] & 1u) != 0)
+            if ((P(NORM_FLAGS) & NORM_WEIGHT) != 0)
                 y = y * F(B2(c0 + i));
-            if ((push.p[3] & 2u) != 0)
+            if ((P(NORM_FLAGS) & NORM_BIAS) != 0)
                 y = y + F(B3(c0 + i));
             block_of[i] = y;
             if (Q8 == 0)
                 B4(at + c0 + i) = U(y);
         }
         if (Q8 != 0) {
-            uint block[19];
+            uint block[Q8_WORDS];
             quantize_block(block_of, block);
-            for (uint i = 0; i < 19; i++)
-                B4((at + c0) / 32 * 19 + i) = block[i];
+            for (uint i = 0; i < Q8_WORDS; i++)
+                B4((at + c0) / 32 * Q8_WORDS + i) = block[i];
         }
     }
 }

@@ -1,8 +1,8 @@
 /* q8.glsl: one block of 32 values as struct bl_q8_block, 19 words. */
-void quantize_block(float x[32], out uint block[19])
+void quantize_block(float x[32], out uint block[Q8_WORDS])
 {
     uint largest = 0; /* compared as bits: NaN is above infinity */
-    for (uint i = 0; i < 19; i++)
+    for (uint i = 0; i < Q8_WORDS; i++)
         block[i] = 0;
     for (uint i = 0; i < 32; i++)
         largest = max(largest, U(x[i]) & 0x7fffffffu);
@@ -20,12 +20,12 @@ void quantize_block(float x[32], out uint block[19])
         precise float left = x[i] - d * coarse;
         precise float fine = (left * (254.0 * inverse) + ROUND_MAGIC) - ROUND_MAGIC;
         int c = int(coarse), f = int(fine);
-        block[2 + i / 4] |= uint(c & 255) << (i % 4 * 8);
-        block[11 + i / 4] |= uint(f & 255) << (i % 4 * 8);
+        block[Q8_COARSE + 1 + i / 4] |= uint(c & 255) << (i % 4 * 8);
+        block[Q8_FINE + 1 + i / 4] |= uint(f & 255) << (i % 4 * 8);
         sums[i / 16] += c;
         sums[2 + i / 16] += f;
     }
     block[0] = U(d);
-    block[1] = uint(sums[0] & 0xffff) | uint(sums[1]) << 16;
-    block[10] = uint(sums[2] & 0xffff) | uint(sums[3]) << 16;
+    block[Q8_COARSE] = uint(sums[0] & 0xffff) | uint(sums[1]) << 16;
+    block[Q8_FINE] = uint(sums[2] & 0xffff) | uint(sums[3]) << 16;
 }

@@ -5,12 +5,12 @@
 layout(local_size_x = 32) in;
 void main()
 {
-    uint d_head = push.p[1], n_rot = push.p[2], h = gl_WorkGroupID.x, r = gl_WorkGroupID.y;
+    uint d_head = P(ROPE_D_HEAD), n_rot = P(ROPE_N_ROT), h = gl_WorkGroupID.x, r = gl_WorkGroupID.y;
     if (r >= rows_of(ROWS_OF_STEP))
         return;
-    uint at = (r * push.p[0] + h) * d_head;
+    uint at = (r * P(ROPE_HEADS) + h) * d_head;
     for (uint j = gl_LocalInvocationID.x; j < n_rot / 2; j += 32) {
-        uint c0 = at + (push.p[3] == 0 ? 2 * j : j), c1 = at + (push.p[3] == 0 ? 2 * j + 1 : j + n_rot / 2);
+        uint c0 = at + (P(ROPE_LAYOUT) == ROPE_NORM ? 2 * j : j), c1 = at + (P(ROPE_LAYOUT) == ROPE_NORM ? 2 * j + 1 : j + n_rot / 2);
         precise float a = F(B1(c0)), b = F(B1(c1)), cosine = F(B2(r * n_rot + 2 * j)), sine = F(B2(r * n_rot + 2 * j + 1));
         precise float y0 = a * cosine - b * sine, y1 = a * sine + b * cosine;
         B3(c0) = U(y0);

@@ -5,7 +5,7 @@
 layout(local_size_x = 64) in;
 void main()
 {
-    uint n_rot = push.p[0], j = gl_GlobalInvocationID.x, r = gl_WorkGroupID.y;
+    uint n_rot = P(ROPE_TABLE_N_ROT), j = gl_GlobalInvocationID.x, r = gl_WorkGroupID.y;
     if (j >= n_rot / 2 || r >= rows_of(ROWS_OF_STEP))
         return;
     uint position = B0(STEP_POS + r), high, low;
@@ -25,8 +25,8 @@ void main()
     c = c * u + 1.0;
     precise float cosine = quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
     precise float sine = quarter == 0 ? s : quarter == 1 ? c : quarter == 2 ? -s : -c;
-    cosine = cosine * F(push.p[1]);
-    sine = sine * F(push.p[1]);
+    cosine = cosine * F(P(ROPE_TABLE_ATTN_FACTOR));
+    sine = sine * F(P(ROPE_TABLE_ATTN_FACTOR));
     B2(r * n_rot + 2 * j) = U(cosine);
     B2(r * n_rot + 2 * j + 1) = U(sine);
 }

@@ -5,7 +5,7 @@
 layout(local_size_x = 64) in;
 void main()
 {
-    uint columns = push.p[0], c = gl_GlobalInvocationID.x, r = gl_WorkGroupID.y;
+    uint columns = P(SELECT_COLUMNS), c = gl_GlobalInvocationID.x, r = gl_WorkGroupID.y;
     if (c < columns && r < rows_of(ROWS_OF_OUTPUT))
         B2(r * columns + c) = B1(B0(STEP_OUT + r) * columns + c);
 }

@@ -6,25 +6,88 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One row per op that there is a shader for: which key parts become specialisation constants 0 (weight format) and 1 (q8) is the same for
- * all, constant 2 is the row's own. The tile is what one workgroup makes, in elements of the op's grid. */
-static const struct row {
-    const uint32_t *code;
+/* A module of SPIR-V, or one per weight format. */
+struct code {
+    const uint32_t *words;
     size_t bytes;
-    uint32_t tile[2], variant;
-} rows[BL_OP_COUNT] = {
-#define SHADER(name) spirv_##name, sizeof spirv_##name
-    [BL_OP_BINARY] = {SHADER(binary), {64, 1}, 0},
-    [BL_OP_UNARY] = {SHADER(unary), {64, 1}, 0},
-    [BL_OP_GLU] = {SHADER(glu), {64 * 32, 1}, 0},
-    [BL_OP_SELECT] = {SHADER(select), {64, 1}, 0},
-    [BL_OP_QUANTIZE] = {SHADER(quantize), {64, 1}, 0},
-    [BL_OP_RMS_NORM] = {SHADER(norm), {1, 1}, 0},
-    [BL_OP_LAYER_NORM] = {SHADER(norm), {1, 1}, 1},
-    [BL_OP_ROPE_TABLE] = {SHADER(rope_table), {64, 1}, 0},
-    [BL_OP_ROPE] = {SHADER(rope), {1, 1}, 0},
-#undef SHADER
 };
+#define CODE(name) {spirv_##name, sizeof spirv_##name}
+
+/* "_solo": made for one lane per output. */
+static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
+}, linear_q8_solo[BL_FMT_WEIGHT_COUNT] = {
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name##_solo),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+}, linear_f32[BL_FMT_WEIGHT_COUNT] = {
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) [BL_FMT_##NAME] = CODE(linear_f32_##name),
+#include "hal/formats.def"
+#undef BL_FORMAT
+}, linear_f32_solo[BL_FMT_WEIGHT_COUNT] = {
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) [BL_FMT_##NAME] = CODE(linear_f32_##name##_solo),
+#include "hal/formats.def"
+#undef BL_FORMAT
+}, embed[BL_FMT_WEIGHT_COUNT] = {
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) [BL_FMT_##NAME] = CODE(embed_##name),
+#include "hal/formats.def"
+#undef BL_FORMAT
+}, attention[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(attention_f32), [BL_FMT_F16] = CODE(attention_f16)},
+kv_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(kv_store_f32), [BL_FMT_F16] = CODE(kv_store_f16)};
+static const struct code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
+                         rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
+
+/* How the invocations of a workgroup share the outputs of a matrix product: how many there are, how many neighbours share outputs, how many
+ * outputs those have. Attention: positions instead of outputs. */
+struct shape {
+    uint32_t invocations, lanes, outputs;
+};
+
+/* One row per shader and its constants; the first that fits a key serves it. Constants of all: 1 whether q8, 2 the variant, 3 and 4 the
+ * shape. The tile is what one workgroup makes, in elements of the op's grid; that of a product comes from its shape. There are two ways:
+ * for drivers that work through a workgroup vector by vector on a processor, and for those that have thousands of lanes. */
+static const struct row {
+    uint16_t op, activation, row_class; /* activation, row_class 0: any */
+    bool by_format;
+    uint32_t variant, tile[2];
+    const struct code *code[2]; /* software, hardware */
+    struct shape shape[2];
+} rows[] = {
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, true, 1, {0, 1}, {linear_q8_solo, linear_q8}, {{16, 1, 4}, {64, 16, 4}}},
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_8, true, 8, {0, 8}, {linear_q8_solo, linear_q8}, {{16, 1, 4}, {32, 16, 4}}},
+    {BL_OP_MATMUL, BL_FMT_Q8, 0, true, 8, {0, 8}, {linear_q8_solo, linear_q8}, {{16, 1, 4}, {32, 16, 4}}},
+    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_1, true, 1, {0, 1}, {linear_f32_solo, linear_f32}, {{16, 1, 1}, {64, 8, 1}}},
+    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_8, true, 8, {0, 8}, {linear_f32_solo, linear_f32}, {{16, 1, 1}, {64, 8, 1}}},
+    {BL_OP_MATMUL, BL_FMT_F32, 0, true, 8, {0, 8}, {linear_f32_solo, linear_f32}, {{16, 1, 1}, {64, 8, 1}}},
+    {BL_OP_ATTENTION, 0, 0, true, 0, {1, 1}, {attention, attention}, {{32, 1, 0}, {128, 4, 0}}},
+    {BL_OP_EMBED, 0, 0, true, 0, {32 * 32, 1}, {embed, embed}, {{0}}},
+    {BL_OP_KV_STORE, 0, 0, true, 0, {1, 1}, {kv_store, kv_store}, {{0}}},
+    {BL_OP_UNARY, 0, 0, false, 0, {64, 1}, {&unary, &unary}, {{0}}},
+    {BL_OP_BINARY, 0, 0, false, 0, {64, 1}, {&binary, &binary}, {{0}}},
+    {BL_OP_GLU, 0, 0, false, 0, {64 * 32, 1}, {&glu, &glu}, {{0}}},
+    {BL_OP_SELECT, 0, 0, false, 0, {64, 1}, {&select_rows, &select_rows}, {{0}}},
+    {BL_OP_QUANTIZE, 0, 0, false, 0, {64, 1}, {&quantize, &quantize}, {{0}}},
+    {BL_OP_RMS_NORM, 0, 0, false, 0, {1, 1}, {&norm, &norm}, {{0}}},
+    {BL_OP_LAYER_NORM, 0, 0, false, 1, {1, 1}, {&norm, &norm}, {{0}}},
+    {BL_OP_ROPE_TABLE, 0, 0, false, 0, {64, 1}, {&rope_table, &rope_table}, {{0}}},
+    {BL_OP_ROPE, 0, 0, false, 0, {1, 1}, {&rope, &rope}, {{0}}},
+};
+enum { N_ROWS = sizeof rows / sizeof rows[0] };
+
+static uint32_t find_row(struct bl_kernel_key key)
+{
+    uint32_t r = 0;
+    while (r < N_ROWS && (rows[r].op != key.op || (rows[r].activation && rows[r].activation != key.activation) ||
+                          (rows[r].row_class && rows[r].row_class != key.row_class)))
+        r++;
+    return r;
+}
 
 bl_status vk_layout_create(struct vk_device *device)
 {
@@ -43,13 +106,24 @@ bl_status vk_layout_create(struct vk_device *device)
     return vk_answer(device, device->fns.CreatePipelineLayout(device->handle, &layout, NULL, &device->layout), "vkCreatePipelineLayout");
 }
 
-static bl_status make_pipeline(struct vk_device *device, const struct row *row, struct bl_kernel_key key, VkPipeline *out)
+/* 0 software, 1 hardware; a key's tuning above 0 says which plus one. */
+static uint32_t way_of(const struct vk_device *device, struct bl_kernel_key key)
 {
-    const uint32_t constants[3] = {key.weight, key.activation == BL_FMT_Q8, row->variant};
-    const VkSpecializationMapEntry entries[3] = {{0, 0, 4}, {1, 4, 4}, {2, 8, 4}};
-    const VkSpecializationInfo specialization = {3, entries, sizeof constants, constants};
-    const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = row->bytes,
-                                           .pCode = row->code};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+    if (key.tuning)
+        return key.tuning - 1u;
+    device->instance.GetPhysicalDeviceProperties2(device->physical, &properties);
+    return properties.properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU;
+}
+
+static bl_status make_pipeline(struct vk_device *device, const struct row *row, uint32_t way, uint32_t format, bool q8, VkPipeline *out)
+{
+    const struct code *source = &row->code[way][row->by_format ? format : 0];
+    const uint32_t constants[4] = {q8, row->variant, row->shape[way].invocations, row->shape[way].lanes};
+    const VkSpecializationMapEntry entries[4] = {{1, 0, 4}, {2, 4, 4}, {3, 8, 4}, {4, 12, 4}};
+    const VkSpecializationInfo specialization = {4, entries, sizeof constants, constants};
+    const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = source->bytes,
+                                           .pCode = source->words};
     VkShaderModule module = VK_NULL_HANDLE;
     BL_TRY(vk_answer(device, device->fns.CreateShaderModule(device->handle, &code, NULL, &module), "vkCreateShaderModule"));
     const VkComputePipelineCreateInfo info = {
@@ -62,8 +136,24 @@ static bl_status make_pipeline(struct vk_device *device, const struct row *row, 
     return vk_answer(device, result, "vkCreateComputePipelines");
 }
 
+bl_status vk_kernel_pipeline(bl_kernel *base, uint32_t format, VkPipeline *out)
+{
+    struct vk_kernel *kernel = (struct vk_kernel *)base;
+    bl_status status = BL_OK;
+    pthread_mutex_lock(&kernel->lock);
+    if (!kernel->pipelines[format])
+        status = make_pipeline((struct vk_device *)base->device, &rows[kernel->row], kernel->way, format, base->key.activation == BL_FMT_Q8,
+                               &kernel->pipelines[format]);
+    *out = kernel->pipelines[format];
+    pthread_mutex_unlock(&kernel->lock);
+    return status;
+}
+
 static bool is_row(struct bl_kernel_key key)
 {
+    if (key.tuning > 2)
+        return false;
+    key.tuning = 0;
     struct bl_kernel_key keys[512];
     const size_t n = bl_kernel_keys(keys, 512);
     for (size_t k = 0; k < n; k++)
@@ -75,17 +165,26 @@ static bool is_row(struct bl_kernel_key key)
 bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel **out)
 {
     struct vk_device *device = (struct vk_device *)base;
-    if (key.op >= BL_OP_COUNT || !rows[key.op].code || !is_row(key))
+    const uint32_t r = find_row(key);
+    if (r == N_ROWS || !is_row(key))
         return BL_EUNSUPPORTED;
     struct vk_kernel *kernel = calloc(1, sizeof *kernel);
     if (!kernel)
         BL_FAIL(BL_ENOMEM, "kernel: out of memory");
-    bl_status status = make_pipeline(device, &rows[key.op], key, &kernel->pipeline);
+    kernel->row = r;
+    kernel->way = way_of(device, key);
+    bl_status status = BL_OK;
+    if (key.weight != BL_FMT_MIX)
+        status = make_pipeline(device, &rows[r], kernel->way, key.weight, key.activation == BL_FMT_Q8, &kernel->pipelines[key.weight]);
     if (status != BL_OK) {
         free(kernel);
         return bl_error_trace(status, __FILE__, __LINE__);
     }
-    memcpy(kernel->base.tile, (uint32_t[3]){rows[key.op].tile[0], rows[key.op].tile[1], 1}, sizeof kernel->base.tile);
+    pthread_mutex_init(&kernel->lock, NULL);
+    const struct shape shape = rows[r].shape[kernel->way];
+    kernel->base.tile[0] = rows[r].tile[0] ? rows[r].tile[0] : shape.invocations / shape.lanes * shape.outputs;
+    kernel->base.tile[1] = rows[r].tile[1];
+    kernel->base.tile[2] = 1;
     size_t n = bl_kernel_key_name(key, kernel->base.name, sizeof kernel->base.name);
     if (n + sizeof "_vulkan" <= sizeof kernel->base.name)
         memcpy(kernel->base.name + n, "_vulkan", sizeof "_vulkan");
@@ -96,6 +195,9 @@ bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel 
 void vk_kernel_destroy(bl_kernel *base)
 {
     struct vk_device *device = (struct vk_device *)base->device;
-    device->fns.DestroyPipeline(device->handle, ((struct vk_kernel *)base)->pipeline, NULL);
-    free(base);
+    struct vk_kernel *kernel = (struct vk_kernel *)base;
+    for (uint32_t f = 0; f < BL_FMT_COUNT; f++)
+        device->fns.DestroyPipeline(device->handle, kernel->pipelines[f], NULL); /* none: ignored */
+    pthread_mutex_destroy(&kernel->lock);
+    free(kernel);
 }

@@ -1,10 +1,13 @@
-/* list.c: lists as command buffers; one descriptor pool per list. A node's wave is one more than the latest wave of what it must follow, so the nodes of a wave are free
- * of each other: they are recorded together, with one barrier between waves. */
+/* list.c: lists as command buffers; one descriptor pool per list. A node's wave is one more than the latest wave of what it must follow,
+ * so the nodes of a wave are free of each other: they are recorded together, with one barrier between waves. */
 #include "vk.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define VK_GRID_MOST 65535u /* workgroups along an axis that every device has */
 
 bl_status vk_list_begin(bl_device *device, uint32_t flags, bl_list **out)
 {
@@ -15,6 +18,15 @@ bl_status vk_list_begin(bl_device *device, uint32_t flags, bl_list **out)
         BL_FAIL(BL_ENOMEM, "list: out of memory");
     *out = &list->base;
     return BL_OK;
+}
+
+static void free_dispatches(struct vk_dispatch *dispatch)
+{
+    while (dispatch) {
+        struct vk_dispatch *next = dispatch->next;
+        free(dispatch);
+        dispatch = next;
+    }
 }
 
 void vk_list_destroy(bl_list *base)
@@ -30,7 +42,7 @@ void vk_list_destroy(bl_list *base)
     if (list->sets)
         device->fns.DestroyDescriptorPool(device->handle, list->sets, NULL);
     for (uint32_t n = 0; n < list->n_nodes; n++)
-        free(list->nodes[n].dispatch);
+        free_dispatches(list->nodes[n].dispatches);
     free(list->nodes);
     free(list);
 }
@@ -79,24 +91,25 @@ static uint64_t guess_work(const struct bl_recorded_dispatch *recorded)
     return bytes / 10 + products / 100;
 }
 
-bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_dispatch *recorded)
+/* Puts one dispatch in front of *first: the recorded one itself, or a part of it. */
+static bl_status add_dispatch(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, uint32_t format,
+                              struct vk_dispatch **first)
 {
-    struct vk_node *node = NULL;
-    struct vk_list *list = (struct vk_list *)base;
-    const struct vk_device *device = (const struct vk_device *)base->device;
-    assert(id == list->n_nodes);
-    if (recorded->n_bindings > VK_BINDINGS || recorded->push_bytes > sizeof((struct vk_push *)NULL)->params)
-        BL_FAIL(BL_EUNSUPPORTED, "vulkan: node %u: %u bindings and %u bytes of parameters, at most %u and %zu", id, recorded->n_bindings,
-                recorded->push_bytes, VK_BINDINGS, sizeof((struct vk_push *)NULL)->params);
-    struct vk_dispatch *dispatch = calloc(1, sizeof *dispatch);
+    const struct vk_device *device = (const struct vk_device *)list->base.device;
+    struct vk_dispatch *dispatch = NULL;
+    VkPipeline pipeline = VK_NULL_HANDLE;
+    if (recorded->n_bindings > VK_BINDINGS || recorded->push_bytes > sizeof dispatch->push.params)
+        BL_FAIL(BL_EUNSUPPORTED, "vulkan: \"%s\": %u bindings and %u bytes of parameters, at most %u and %zu", recorded->label,
+                recorded->n_bindings, recorded->push_bytes, VK_BINDINGS, sizeof dispatch->push.params);
+    for (int axis = 0; axis < 3; axis++)
+        if (recorded->grid[axis] > VK_GRID_MOST)
+            BL_FAIL(BL_EUNSUPPORTED, "vulkan: \"%s\": %u workgroups along axis %d, at most %u", recorded->label, recorded->grid[axis], axis,
+                    VK_GRID_MOST);
+    BL_TRY(vk_kernel_pipeline(recorded->kernel, format, &pipeline));
+    dispatch = calloc(1, sizeof *dispatch);
     if (!dispatch)
         BL_FAIL(BL_ENOMEM, "list: out of memory after %u nodes", list->n_nodes);
-    bl_status status = add_node(list, recorded->lane, recorded->waits, recorded->n_waits, &node);
-    if (status != BL_OK) {
-        free(dispatch);
-        return bl_error_trace(status, __FILE__, __LINE__);
-    }
-    dispatch->pipeline = ((const struct vk_kernel *)recorded->kernel)->pipeline;
+    dispatch->pipeline = pipeline;
     memcpy(dispatch->grid, recorded->grid, sizeof dispatch->grid);
     if (recorded->push_bytes)
         memcpy(dispatch->push.params, recorded->push, recorded->push_bytes);
@@ -107,9 +120,54 @@ bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_
         else
             dispatch->bindings[b] = dispatch->bindings[0];
     }
-    node->dispatch = dispatch;
+    dispatch->next = *first;
+    *first = dispatch;
+    return BL_OK;
+}
+
+/* A grouped launch is one dispatch per segment, each with the six bindings that concern it. */
+static bl_status add_segments(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, struct vk_dispatch **first)
+{
+    struct bl_params_linear all;
+    assert(recorded->push_bytes == sizeof all);
+    memcpy(&all, recorded->push, sizeof all);
+    for (uint32_t s = 0; s < all.n_segments; s++) {
+        struct bl_params_linear one = {.k = all.k, .n_segments = 1, .rows = all.rows};
+        one.segment[0] = all.segment[s];
+        bl_binding bindings[VK_BINDINGS] = {recorded->bindings[0], recorded->bindings[1]};
+        memcpy(bindings + 2, recorded->bindings + 2 + 4 * s, 4 * sizeof bindings[0]);
+        struct bl_recorded_dispatch part = *recorded;
+        part.bindings = bindings;
+        part.n_bindings = VK_BINDINGS;
+        part.push = &one;
+        part.push_bytes = offsetof(struct bl_params_linear, segment[1]);
+        part.grid[0] = (one.segment[0].n + recorded->kernel->tile[0] - 1) / recorded->kernel->tile[0];
+        if (part.grid[0])
+            BL_TRY(add_dispatch(list, &part, one.segment[0].format, first));
+    }
+    return BL_OK;
+}
+
+bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_dispatch *recorded)
+{
+    struct vk_node *node = NULL;
+    struct vk_list *list = (struct vk_list *)base;
+    struct vk_dispatch *dispatches = NULL;
+    const struct bl_kernel_key key = recorded->kernel->key;
+    assert(id == list->n_nodes);
+    (void)id;
+    bl_status status = key.op == BL_OP_MATVEC || key.op == BL_OP_MATMUL ? add_segments(list, recorded, &dispatches)
+                                                                        : add_dispatch(list, recorded, key.weight, &dispatches);
+    if (status == BL_OK)
+        status = add_node(list, recorded->lane, recorded->waits, recorded->n_waits, &node);
+    if (status != BL_OK) {
+        free_dispatches(dispatches);
+        return bl_error_trace(status, __FILE__, __LINE__);
+    }
+    node->dispatches = dispatches;
     node->work_ns = guess_work(recorded);
-    list->n_dispatches++;
+    for (; dispatches; dispatches = dispatches->next)
+        list->n_dispatches++;
     return BL_OK;
 }
 
@@ -188,8 +246,9 @@ static void record_dispatch(const struct vk_device *device, VkCommandBuffer comm
 
 static void record(const struct vk_device *device, VkCommandBuffer commands, const struct vk_node *node)
 {
-    if (node->dispatch) {
-        record_dispatch(device, commands, node->dispatch);
+    if (node->dispatches) {
+        for (const struct vk_dispatch *dispatch = node->dispatches; dispatch; dispatch = dispatch->next)
+            record_dispatch(device, commands, dispatch);
     } else if (!node->from) {
         device->fns.CmdFillBuffer(commands, node->to, node->to_offset, node->bytes, node->pattern);
     } else {
@@ -251,8 +310,9 @@ static bl_status record_sorted(struct vk_device *device, struct vk_list *list, c
         device->fns.CmdResetQueryPool(out->buffers[0], list->queries, 0, 2 * list->n_nodes);
     for (uint32_t n = 0; n < list->n_nodes; n++) {
         struct vk_node *node = &list->nodes[sorted[n]];
-        if (node->dispatch && !node->dispatch->set)
-            BL_TRY(make_set(device, list, node->dispatch));
+        for (struct vk_dispatch *dispatch = node->dispatches; dispatch; dispatch = dispatch->next)
+            if (!dispatch->set)
+                BL_TRY(make_set(device, list, dispatch));
         if (node->wave != wave && work + node->work_ns > MOST_WORK_NS) {
             BL_TRY(end_buffer(device, out));
             BL_TRY(begin_buffer(device, list, out));

@@ -97,10 +97,13 @@ struct vk_buffer {
 
 struct vk_kernel {
     bl_kernel base;
-    VkPipeline pipeline;
+    uint32_t row, way;           /* of kernel.c's table */
+    pthread_mutex_t lock;
+    VkPipeline pipelines[BL_FMT_COUNT]; /* lock: by weight format: all but mix have one, mix makes those that its segments name */
 };
 
 struct vk_dispatch {
+    struct vk_dispatch *next;    /* of the same node, free of this one: the segments of a grouped launch */
     VkPipeline pipeline;
     VkDescriptorSet set;
     VkDescriptorBufferInfo bindings[VK_BINDINGS];
@@ -109,7 +112,7 @@ struct vk_dispatch {
 };
 
 struct vk_node {
-    struct vk_dispatch *dispatch; /* or NULL: a copy or a fill */
+    struct vk_dispatch *dispatches; /* or NULL: a copy or a fill */
     uint32_t lane, wave;
     VkBuffer to, from; /* from VK_NULL_HANDLE: a fill */
     uint64_t to_offset, from_offset, bytes;
@@ -161,6 +164,8 @@ void vk_buffer_destroy(bl_buffer *buffer);
 bl_status vk_layout_create(struct vk_device *device) BL_MUST_USE;
 bl_status vk_kernel_create(bl_device *device, struct bl_kernel_key key, bl_kernel **out) BL_MUST_USE;
 void vk_kernel_destroy(bl_kernel *kernel);
+/* The kernel's pipeline for weights of this format. Any thread. */
+bl_status vk_kernel_pipeline(bl_kernel *kernel, uint32_t format, VkPipeline *out) BL_MUST_USE;
 
 bl_status vk_queue_create(bl_device *device, bl_queue_kind kind, bl_queue **out) BL_MUST_USE;
 void vk_queue_destroy(bl_queue *queue);

@@ -105,6 +105,7 @@ bool is_close(const struct launch *l, uint32_t i, const char **what);
 extern struct options {
     const char *kernel, *level, *device;
     uint64_t seed;
+    uint32_t tuning;
     bool quick, json, partial;
 } options;
 extern struct counts {

@@ -1,6 +1,8 @@
 /* device.c: the kernels of an opened device, for kernel-check: every launch goes as a list of copies and one dispatch, guard zones included.
- * Sees the device through the public API alone; knows no op. */
+ * Knows no op and no back end. */
 #include "check.h"
+
+#include "hal/kernel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +17,9 @@ enum { UPLOAD, WORK, READBACK, N_STAGES };
 
 static bl_kernel *find(struct bl_kernel_key key)
 {
-    char name[64];
     bl_kernel *kernel = NULL;
-    bl_kernel_key_name(key, name, sizeof name);
-    return bl_kernel_find(device, name, &kernel) == BL_OK ? kernel : NULL;
+    key.tuning = (uint16_t)options.tuning;
+    return bl_kernel_get(device, key, &kernel) == BL_OK ? kernel : NULL;
 }
 
 static bool has(struct bl_kernel_key key)

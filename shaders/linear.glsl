@@ -1,0 +1,30 @@
+/* linear.glsl: what the matrix products share (struct bl_params_linear): which outputs and rows a workgroup has, and how one is stored. A
+ * dispatch is one segment. Its bindings: step, x, W, bias, residual, y. */
+#define W(i) B2(i)
+#include "unpack.glsl"
+layout(local_size_x_id = 3) in;
+layout(constant_id = 2) const uint ROWS = 1;  /* rows of a workgroup, 1 or 8; more rows are more workgroups along y */
+#ifndef LANES
+layout(constant_id = 4) const uint LANES = 8; /* neighbouring invocations that share their outputs */
+#endif
+
+uint lane()
+{
+    return gl_LocalInvocationID.x % LANES;
+}
+
+uint group()
+{
+    return gl_LocalInvocationID.x / LANES;
+}
+
+void store_output(uint output_, uint row, float acc)
+{
+    uint at = row * P(LINEAR_STRIDE) + output_;
+    precise float y = acc;
+    if ((P(LINEAR_FLAGS) & LINEAR_BIAS) != 0)
+        y = y + F(B3(output_));
+    if ((P(LINEAR_FLAGS) & LINEAR_RESIDUAL) != 0)
+        y = y + F(B4(at));
+    B5(at) = U(y);
+}
