@@ -172,10 +172,10 @@ static void every_placement(const struct run *measure, struct setup s)
     free(r.logits);
 }
 
-/* Real devices: all of the model, its last layer, and what the program would do. */
+/* Real devices: what the program would do, and the last layer alone. */
 static void on_devices(const struct run *measure, struct setup s, const char *lists)
 {
-    static const int32_t layers[] = {BL_LAYERS_AUTO, 1, BL_LAYERS_ALL};
+    static const int32_t layers[] = {BL_LAYERS_AUTO, 1};
     struct run r = {.logits = NULL};
     char copy[1024], *state = NULL;
     snprintf(copy, sizeof copy, "%s", lists);
@@ -190,6 +190,7 @@ static void on_devices(const struct run *measure, struct setup s, const char *li
             must_be_same(&s, &r, measure);
             if (r.fallback[0] || (layers[i] == 1) != (strstr(r.placement, "cpu: output") != NULL))
                 die(&s, r.fallback[0] ? r.fallback : r.placement);
+            printf("%s\n", r.placement);
         }
     free(r.logits);
 }
@@ -276,9 +277,9 @@ int main(int argc, char **argv)
             run(&s, &measure);
             if (measure.status != BL_OK || measure.fallback[0] || strcmp(measure.placement, "cpu: everything") != 0)
                 die(&s, measure.error);
-            if (lists) {
+            if (lists && activations == BL_NUMBER_Q8) { /* real devices take their time */
                 on_devices(&measure, s, lists);
-            } else {
+            } else if (!lists) {
                 every_placement(&measure, s);
                 if (activations == BL_NUMBER_Q8)
                     every_memory(&measure, s);
