@@ -10,7 +10,7 @@ static const struct conf_exception expected_failures[] = {
 
 const struct conf_registration conf_register_vulkan = {
     .device = "vulkan:0",
-    .has = HAS_RESULTS | HAS_KERNELS,
+    .has = HAS_RESULTS | HAS_KERNELS | HAS_ALL_KERNELS,
     .unsupported = none,
     .expected_failures = expected_failures,
 };
