@@ -3,6 +3,7 @@
 #include "vk.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 static void describe_device(const struct vk_instance *instance, VkPhysicalDevice physical, uint32_t index, bl_device_info *out)
 {
