@@ -110,6 +110,8 @@ const char *cu_result_name(const struct cu_driver *driver, cu_result result);
 bool cu_device_fits(const struct cu_driver *driver, cu_ordinal ordinal, char *reason, size_t bytes);
 /* Describes device `index`, as found by a child process once per process; false past the last. */
 bool cu_probe(uint32_t index, bl_device_info *out);
+/* False where no driver need be asked. */
+bool cu_hopeful(void);
 
 /* Turns an answer of the driver into a status with a line of text; remembers a lost device. */
 bl_status cu_answer(struct cu_device *device, cu_result result, const char *what) BL_MUST_USE;

@@ -296,11 +296,12 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     return BL_OK;
 }
 
-/* score 0: "auto" takes it once its speed has been measured on a card. */
+/* One more than other back ends give: of the same card this one is taken. */
 const struct bl_backend bl_backend_cuda = {
     .name = "cuda",
     .abi = BL_BACKEND_ABI,
-    .score = 0,
+    .score = BL_SCORE_DISCRETE + 1,
     .describe = cu_probe,
+    .hopeful = cu_hopeful,
     .open = open_device,
 };

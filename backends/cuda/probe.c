@@ -3,6 +3,7 @@
 #include "hal/probe.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define LEAST_CAPABILITY 75 /* int8 matrix units and dp4a; what the fat binary begins with */
 
@@ -37,9 +38,13 @@ static void describe_device(const struct cu_driver *driver, int index, bl_device
     cu_ordinal ordinal = 0;
     *out = (bl_device_info){.backend = "cuda"};
     snprintf(out->id, sizeof out->id, "cuda:%d", index);
+    int integrated = 0;
     cu_result result = driver->device_get(&ordinal, index);
     if (result == CU_OK)
         result = driver->device_get_name(out->name, (int)sizeof out->name - 1, ordinal);
+    if (result == CU_OK)
+        result = driver->device_get_attribute(&integrated, CU_ATTRIBUTE_INTEGRATED, ordinal);
+    out->score = (integrated ? BL_SCORE_INTEGRATED : BL_SCORE_DISCRETE) + 1;
     if (result != CU_OK)
         snprintf(out->why_missing, sizeof out->why_missing, "the device cannot be asked: %s", cu_result_name(driver, result));
     else if (cu_device_fits(driver, ordinal, out->why_missing, sizeof out->why_missing) && !cu_image_has_kernels &&
@@ -63,6 +68,16 @@ static void tell(const struct bl_probe *probe, int fd)
         describe_device(&driver, d, &info);
         bl_probe_say(fd, &info);
     }
+}
+
+/* Without one of these there is no card for the driver. */
+bool cu_hopeful(void)
+{
+    static const char *const nodes[] = {"/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/nvgpu", "/dev/dxg"};
+    for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++)
+        if (access(nodes[i], F_OK) == 0)
+            return true;
+    return false;
 }
 
 bool cu_probe(uint32_t index, bl_device_info *out)

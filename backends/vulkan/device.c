@@ -231,11 +231,11 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     return BL_OK;
 }
 
-/* score 0: "auto" never takes it while kernels are missing. */
 const struct bl_backend bl_backend_vulkan = {
     .name = "vulkan",
     .abi = BL_BACKEND_ABI,
-    .score = 0,
+    .score = BL_SCORE_DISCRETE,
     .describe = vk_probe,
+    .hopeful = vk_hopeful,
     .open = open_device,
 };

@@ -3,6 +3,7 @@
 #include "vk.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 static void describe_device(const struct vk_instance *instance, VkPhysicalDevice physical, uint32_t index, bl_device_info *out)
 {
@@ -12,6 +13,9 @@ static void describe_device(const struct vk_instance *instance, VkPhysicalDevice
     *out = (bl_device_info){.backend = "vulkan"};
     snprintf(out->id, sizeof out->id, "vulkan:%u", index);
     snprintf(out->name, sizeof out->name, "%.100s", p->deviceName);
+    out->score = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? BL_SCORE_DISCRETE
+                 : p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU        ? BL_SCORE_SOFTWARE
+                                                                       : BL_SCORE_INTEGRATED;
     if (p->apiVersion < VK_API_VERSION_1_1)
         snprintf(out->why_missing, sizeof out->why_missing, "Vulkan %u.%u, 1.1 is needed", VK_API_VERSION_MAJOR(p->apiVersion),
                  VK_API_VERSION_MINOR(p->apiVersion));
@@ -35,6 +39,16 @@ static void tell(const struct bl_probe *probe, int fd)
         describe_device(&instance, devices[d], d, &info);
         bl_probe_say(fd, &info);
     }
+}
+
+/* Without one of these the loader has nothing but processors that play a GPU. */
+bool vk_hopeful(void)
+{
+    static const char *const nodes[] = {"/dev/dri/renderD128", "/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/nvgpu", "/dev/mali0", "/dev/kgsl-3d0", "/dev/dxg"};
+    for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++)
+        if (access(nodes[i], F_OK) == 0)
+            return true;
+    return false;
 }
 
 bool vk_probe(uint32_t index, bl_device_info *out)

@@ -148,6 +148,8 @@ bl_status vk_device_load(const struct vk_instance *instance, VkDevice device, st
 bl_status vk_instance_devices(const struct vk_instance *instance, VkPhysicalDevice *out, uint32_t n_out, uint32_t *n) BL_MUST_USE;
 /* Describes device `index`, as found by a child process once per process; false past the last. */
 bool vk_probe(uint32_t index, bl_device_info *out);
+/* False: no GPU in sight, so nothing that auto could take. */
+bool vk_hopeful(void);
 /* Turns an answer of Vulkan into a status with a line of text; remembers a lost device. */
 bl_status vk_answer(struct vk_device *device, VkResult result, const char *what) BL_MUST_USE;
 const char *vk_result_name(VkResult result);
