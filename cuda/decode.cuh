@@ -14,12 +14,6 @@ struct bl_block32 : bl_scales {
     uint32_t q[8]; /* column 4i in the low byte of q[i] */
 };
 
-__device__ __forceinline__ uint32_t bl_load32(const uint8_t *p)
-{
-    const uint16_t *half = reinterpret_cast<const uint16_t *>(p);
-    return half[0] | (uint32_t)half[1] << 16;
-}
-
 __device__ __forceinline__ uint32_t bl_load8(const uint8_t *p, uint32_t i)
 {
     return p[i];
@@ -57,6 +51,15 @@ template <int FORMAT> __host__ __device__ constexpr uint32_t bl_block_bytes()
     return bytes[FORMAT];
 }
 
+/* Bindings begin at multiples of 4. So do words in blocks of a multiple of 4 bytes; others are read in halves. */
+template <int FORMAT> __device__ __forceinline__ uint32_t bl_load32(const uint8_t *p)
+{
+    if (bl_block_bytes<FORMAT>() % 4 == 0)
+        return *reinterpret_cast<const uint32_t *>(p);
+    const uint16_t *half = reinterpret_cast<const uint16_t *>(p);
+    return half[0] | (uint32_t)half[1] << 16;
+}
+
 template <int FORMAT> __device__ __forceinline__ size_t bl_row_bytes(uint32_t columns)
 {
     return (size_t)(columns / (bl_is_k<FORMAT>() ? 256 : bl_is_quant<FORMAT>() ? 32 : 1)) * bl_block_bytes<FORMAT>();
@@ -67,25 +70,25 @@ template <int FORMAT> __device__ __forceinline__ uint32_t bl_quant_word(const ui
 {
     const uint32_t h = j / 4, shift = i / 4 * 4, c = i % 4 * 4, pairs = j % 4 * 2;
     if (FORMAT == BL_FMT_Q4_0)
-        return bl_load32(b + 2 + c) >> shift & 0x0f0f0f0fu;
+        return bl_load32<FORMAT>(b + 2 + c) >> shift & 0x0f0f0f0fu;
     if (FORMAT == BL_FMT_Q4_1)
-        return bl_load32(b + 4 + c) >> shift & 0x0f0f0f0fu;
+        return bl_load32<FORMAT>(b + 4 + c) >> shift & 0x0f0f0f0fu;
     if (FORMAT == BL_FMT_Q5_0)
-        return (bl_load32(b + 6 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32(b + 2) >> 4 * i, 4);
+        return (bl_load32<FORMAT>(b + 6 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32<FORMAT>(b + 2) >> 4 * i, 4);
     if (FORMAT == BL_FMT_Q5_1)
-        return (bl_load32(b + 8 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32(b + 4) >> 4 * i, 4);
+        return (bl_load32<FORMAT>(b + 8 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32<FORMAT>(b + 4) >> 4 * i, 4);
     if (FORMAT == BL_FMT_Q8_0)
-        return bl_load32(b + 2 + 4 * i);
+        return bl_load32<FORMAT>(b + 2 + 4 * i);
     if (FORMAT == BL_FMT_Q2_K)
-        return bl_load32(b + 16 + 32 * h + 4 * i) >> pairs & 0x03030303u;
+        return bl_load32<FORMAT>(b + 16 + 32 * h + 4 * i) >> pairs & 0x03030303u;
     if (FORMAT == BL_FMT_Q3_K)
-        return (bl_load32(b + 32 + 32 * h + 4 * i) >> pairs & 0x03030303u) | (bl_load32(b + 4 * i) >> j & 0x01010101u) << 2;
+        return (bl_load32<FORMAT>(b + 32 + 32 * h + 4 * i) >> pairs & 0x03030303u) | (bl_load32<FORMAT>(b + 4 * i) >> j & 0x01010101u) << 2;
     if (FORMAT == BL_FMT_Q4_K)
-        return bl_load32(b + 16 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu;
+        return bl_load32<FORMAT>(b + 16 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu;
     if (FORMAT == BL_FMT_Q5_K)
-        return (bl_load32(b + 48 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu) | (bl_load32(b + 16 + 4 * i) >> j & 0x01010101u) << 4;
-    return (bl_load32(b + 64 * h + j % 2 * 32 + 4 * i) >> j % 4 / 2 * 4 & 0x0f0f0f0fu) |
-           (bl_load32(b + 128 + 32 * h + 4 * i) >> pairs & 0x03030303u) << 4;
+        return (bl_load32<FORMAT>(b + 48 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu) | (bl_load32<FORMAT>(b + 16 + 4 * i) >> j & 0x01010101u) << 4;
+    return (bl_load32<FORMAT>(b + 64 * h + j % 2 * 32 + 4 * i) >> j % 4 / 2 * 4 & 0x0f0f0f0fu) |
+           (bl_load32<FORMAT>(b + 128 + 32 * h + 4 * i) >> pairs & 0x03030303u) << 4;
 }
 
 /* Where the bytes of a row's block of 32 columns begin, or those of the super-block that holds it. */

@@ -100,20 +100,6 @@ float limit_of(uint x, uint blocks)
     return limit;
 }
 
-/* What the block of x adds to four outputs: two terms, the second 0 where it is not dominant. A sum that began with +0 is never -0. */
-void terms_of(Weights w0, Weights w1, Weights w2, Weights w3, uint x, float limit, out vec4 term, out vec4 more)
-{
-    precise float d = F(B1(x)), fine_d = d * FINE;
-    Plane plane = load_plane(x + Q8_COARSE);
-    precise vec4 t = d * vec4(dot_plane(w0, plane), dot_plane(w1, plane), dot_plane(w2, plane), dot_plane(w3, plane)), u = vec4(0.0);
-    if (d > limit) {
-        plane = load_plane(x + Q8_FINE);
-        u = fine_d * vec4(dot_plane(w0, plane), dot_plane(w1, plane), dot_plane(w2, plane), dot_plane(w3, plane));
-    }
-    term = t;
-    more = u;
-}
-
 void store_outputs(uint o0, uint row, vec4 acc)
 {
     for (uint o = 0; o < 4 && o0 + o < P(LINEAR_N); o++)
@@ -148,14 +134,18 @@ void main()
             [[unroll]] for (uint r = 0; r < ROWS; r++) {
                 if (r0 + r >= m)
                     continue;
-                precise vec4 term, more;
-                terms_of(w0, w1, w2, w3, ((r0 + r) * blocks + b) * Q8_WORDS, limit[r], term, more);
-                if (LANES > 1) {
-                    terms[((group() * ROWS + r) * LANES + lane()) * 2] = term;
-                    terms[((group() * ROWS + r) * LANES + lane()) * 2 + 1] = more;
-                } else {
-                    acc[r] = acc[r] + term;
-                    acc[r] = acc[r] + more;
+                uint x = ((r0 + r) * blocks + b) * Q8_WORDS, at = ((group() * ROWS + r) * LANES + lane()) * 2;
+                precise float d = F(B1(x));
+                if (LANES > 1)
+                    terms[at + 1] = vec4(0.0); /* adds nothing: a sum that began with +0 is never -0 */
+                for (uint fine = 0; fine < (d > limit[r] ? 2 : 1); fine++) {
+                    Plane plane = load_plane(x + (fine != 0 ? Q8_FINE : Q8_COARSE));
+                    precise float scale = fine != 0 ? d * FINE : d;
+                    precise vec4 term = scale * vec4(dot_plane(w0, plane), dot_plane(w1, plane), dot_plane(w2, plane), dot_plane(w3, plane));
+                    if (LANES > 1)
+                        terms[at + fine] = term;
+                    else
+                        acc[r] = acc[r] + term;
                 }
             }
         }

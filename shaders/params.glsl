@@ -1,4 +1,4 @@
-/* params.glsl: hal/kernel_params.h, kernel_key.h and formats.h for shaders: where a parameter lies among the push constants (in words), where
+/* params.glsl: hal/kernel_params.h and formats.h for shaders: where a parameter lies among the push constants (in words), where
  * things lie in the step buffer, enums. tests/kernels/shader_params.c compares every line with the headers. */
 const uint STEP_N_ROWS = 0, STEP_N_OUT = 1, STEP_PAGE_STRIDE = 2;
 const uint STEP_TOKEN = 16, STEP_POS = 528, STEP_SEQ = 1040, STEP_OUT = 1552, STEP_PAGES = 2064;

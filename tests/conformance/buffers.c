@@ -41,8 +41,9 @@ static void refuses_mistakes(struct conf *conf)
     params.kind = (bl_memory_kind)9;
     CHECK_REFUSED(bl_buffer_create(conf->device, &params, &buffer), BL_EINVAL, "kind 9");
     params.kind = BL_MEM_IMPORT_HOST;
-    CHECK_REFUSED(bl_buffer_create(conf->device, &params, &buffer), BL_EINVAL, "host_memory");
-    if (bl_device_caps(conf->device)->buffer_alignment > 1) {
+    const bool imports = bl_device_caps(conf->device)->memory_kinds >> BL_MEM_IMPORT_HOST & 1u;
+    CHECK_REFUSED(bl_buffer_create(conf->device, &params, &buffer), BL_EINVAL, imports ? "host_memory" : "memory_kinds");
+    if (imports && bl_device_caps(conf->device)->buffer_alignment > 1) {
         params.host_memory = memory + 1;
         CHECK_REFUSED(bl_buffer_create(conf->device, &params, &buffer), BL_EINVAL, "host_memory");
     }
@@ -66,6 +67,10 @@ static void imports_host_memory(struct conf *conf)
     _Alignas(64) static uint32_t words[1024];
     uint32_t back[1024];
     bl_buffer *import, *device;
+    if (!(bl_device_caps(conf->device)->memory_kinds >> BL_MEM_IMPORT_HOST & 1u)) {
+        snprintf(conf->skip, sizeof conf->skip, "the device does not import host memory");
+        return;
+    }
     for (uint32_t i = 0; i < 1024; i++)
         words[i] = i * 2654435761u;
     const bl_buffer_params params = {.bytes = sizeof words, .kind = BL_MEM_IMPORT_HOST, .host_memory = words, .label = "import"};

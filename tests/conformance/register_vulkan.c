@@ -2,9 +2,10 @@
 #include "conformance.h"
 
 static const struct conf_exception none[] = {{0}};
+
 const struct conf_registration conf_register_vulkan = {
     .device = "vulkan:0",
-    .has = HAS_RESULTS | HAS_KERNELS | HAS_TIMINGS,
+    .has = HAS_RESULTS | HAS_KERNELS | HAS_TIMINGS | HAS_ALL_KERNELS,
     .unsupported = none,
     .expected_failures = none,
 };

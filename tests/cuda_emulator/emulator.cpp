@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <vector>
 
 #if !defined(__x86_64__)
@@ -118,7 +119,7 @@ struct declaration {
 };
 
 struct machine {
-    std::vector<char> stacks;
+    std::unique_ptr<char[]> stacks; /* not cleared: most of it is never touched */
     std::vector<fiber> fibers;
     std::vector<warp> warps;
     std::vector<uint32_t> shared, warp_epoch;
@@ -133,6 +134,7 @@ struct machine {
     char fault[256] = "";
 };
 thread_local machine *m;
+thread_local std::unique_ptr<machine> owned; /* m, until the thread ends */
 
 void give_way()
 {
@@ -402,7 +404,8 @@ void shared_note(uint32_t word, bool is_write, const char *name)
 bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 block, emu_dim3 index)
 {
     if (!m) {
-        m = new machine;
+        owned.reset(new machine);
+        m = owned.get();
         m->shared.resize(SHARED_WORDS);
         m->shadows.resize(SHARED_WORDS);
     }
@@ -411,7 +414,7 @@ bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 b
         abort();
     if (m->fibers.size() < n) {
         m->fibers.resize(n);
-        m->stacks.resize(n * STACK_BYTES);
+        m->stacks.reset(new char[n * STACK_BYTES]);
         m->warps.resize((n + 31) / 32);
         m->warp_epoch.resize((n + 31) / 32);
     }
@@ -430,7 +433,7 @@ bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 b
         m->warp_epoch[w] = 0;
     }
     for (unsigned t = 0; t < n; t++) {
-        make_context(&m->fibers[t].where, m->stacks.data() + t * STACK_BYTES, start);
+        make_context(&m->fibers[t].where, m->stacks.get() + t * STACK_BYTES, start);
         m->fibers[t].state = READY;
         m->fibers[t].copies.clear();
         m->fibers[t].groups = 0;

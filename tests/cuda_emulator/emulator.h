@@ -110,6 +110,7 @@ uint32_t ballot(place where, uint32_t mask, bool predicate);
 #define blockDim emu::block_size
 #define gridDim emu::grid_size
 #define __syncthreads() emu::barrier(EMU_HERE)
+#define __threadfence() ((void)0) /* blocks run one after the other */
 #define __syncwarp() emu::warp_operation(EMU_HERE, 0xffffffffu, nullptr, 0, nullptr, 0, nullptr, nullptr)
 #define __shfl_xor_sync(mask, value, distance) bl_shuffle_typed(EMU_HERE, mask, value, emu::lane() ^ (uint32_t)(distance))
 #define __shfl_sync(mask, value, source) bl_shuffle_typed(EMU_HERE, mask, value, (uint32_t)(source))
@@ -137,6 +138,12 @@ template <typename T> inline T bl_shuffle_typed(emu::place where, uint32_t mask,
     return value;
 }
 
+inline uint32_t atomicAdd(uint32_t *at, uint32_t value)
+{
+    const uint32_t before = *at;
+    *at += value;
+    return before;
+}
 inline int32_t __dp4a(int32_t a, int32_t b, int32_t c)
 {
     for (int i = 0; i < 4; i++)
