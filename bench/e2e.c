@@ -1,7 +1,7 @@
 /* e2e.c: one round of what llama-bench measures, through the public API: a prompt of 512 tokens at once (pp512), then 128 tokens one by one
  * (tg128), each after a warm-up and from an empty sequence, without sampling. Prints one line of JSON. bench/peers runs it in turns with others.
  *
- *     e2e MODEL [THREADS [PROMPT [TOKENS [CONTEXT]]]]      a 0 for PROMPT or TOKENS leaves that part out */
+ *     e2e MODEL [THREADS [PROMPT [TOKENS [CONTEXT [DEVICE]]]]]      a 0 for PROMPT or TOKENS leaves that part out */
 #include <bitloom/bitloom.h>
 
 #include <stdio.h>
@@ -45,12 +45,13 @@ int main(int argc, char **argv)
         numbers[i - 2] = (uint32_t)strtoul(argv[i], NULL, 10);
     uint32_t n_prompt = numbers[1], n_tokens = numbers[2], most = n_prompt > n_tokens ? n_prompt : n_tokens;
     if (argc < 2 || most == 0 || n_prompt > MOST_PROMPT || n_tokens > MOST_PROMPT) {
-        fprintf(stderr, "usage: e2e MODEL [THREADS [PROMPT [TOKENS [CONTEXT]]]]\n");
+        fprintf(stderr, "usage: e2e MODEL [THREADS [PROMPT [TOKENS [CONTEXT [DEVICE]]]]]\n");
         return 2;
     }
     bl_model_params params;
     bl_model_default_params(&params);
     params.device.n_threads = numbers[0];
+    params.device.device = argc > 6 ? argv[6] : NULL; /* NULL: auto */
     params.context = numbers[3] ? numbers[3] : most;
     double start = seconds();
     bl_model *model;
