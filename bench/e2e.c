@@ -51,7 +51,7 @@ int main(int argc, char **argv)
     bl_model_params params;
     bl_model_default_params(&params);
     params.device.n_threads = numbers[0];
-    params.device.device = argc > 6 ? argv[6] : NULL; /* NULL: auto */
+    params.device.device = argc > 6 ? argv[6] : NULL;
     params.context = numbers[3] ? numbers[3] : most;
     double start = seconds();
     bl_model *model;

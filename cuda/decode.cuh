@@ -6,17 +6,13 @@
 #include "cuda/device.cuh"
 #include "hal/formats.h"
 
-struct bl_block32 {
-    uint32_t q[8]; /* column 4i in the low byte of q[i] */
+struct bl_scales {
     int32_t scale[2], min[2], offset;
     uint16_t d, e; /* f16; e is what is multiplied with min: m, or dmin, which is subtracted */
 };
-
-__device__ __forceinline__ uint32_t bl_load32(const uint8_t *p)
-{
-    const uint16_t *half = reinterpret_cast<const uint16_t *>(p);
-    return half[0] | (uint32_t)half[1] << 16;
-}
+struct bl_block32 : bl_scales {
+    uint32_t q[8]; /* column 4i in the low byte of q[i] */
+};
 
 __device__ __forceinline__ uint32_t bl_load8(const uint8_t *p, uint32_t i)
 {
@@ -55,47 +51,60 @@ template <int FORMAT> __host__ __device__ constexpr uint32_t bl_block_bytes()
     return bytes[FORMAT];
 }
 
+/* Bindings begin at multiples of 4. So do words in blocks of a multiple of 4 bytes; others are read in halves. */
+template <int FORMAT> __device__ __forceinline__ uint32_t bl_load32(const uint8_t *p)
+{
+    if (bl_block_bytes<FORMAT>() % 4 == 0)
+        return *reinterpret_cast<const uint32_t *>(p);
+    const uint16_t *half = reinterpret_cast<const uint16_t *>(p);
+    return half[0] | (uint32_t)half[1] << 16;
+}
+
 template <int FORMAT> __device__ __forceinline__ size_t bl_row_bytes(uint32_t columns)
 {
     return (size_t)(columns / (bl_is_k<FORMAT>() ? 256 : bl_is_quant<FORMAT>() ? 32 : 1)) * bl_block_bytes<FORMAT>();
 }
 
-template <int FORMAT> __device__ __forceinline__ void bl_decode32(const uint8_t *row, uint32_t block, bl_block32 &out)
+/* Four columns, 4 i .. 4 i + 3, of block j (of its super-block b). */
+template <int FORMAT> __device__ __forceinline__ uint32_t bl_quant_word(const uint8_t *b, uint32_t j, uint32_t i)
 {
-    constexpr bool is_k = bl_is_k<FORMAT>();
-    constexpr uint32_t bytes = bl_block_bytes<FORMAT>();
-    const uint32_t j = is_k ? block % 8 : 0, h = j / 4;
-    const uint8_t *b = row + (size_t)(is_k ? block / 8 : block) * bytes;
+    const uint32_t h = j / 4, shift = i / 4 * 4, c = i % 4 * 4, pairs = j % 4 * 2;
+    if (FORMAT == BL_FMT_Q4_0)
+        return bl_load32<FORMAT>(b + 2 + c) >> shift & 0x0f0f0f0fu;
+    if (FORMAT == BL_FMT_Q4_1)
+        return bl_load32<FORMAT>(b + 4 + c) >> shift & 0x0f0f0f0fu;
+    if (FORMAT == BL_FMT_Q5_0)
+        return (bl_load32<FORMAT>(b + 6 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32<FORMAT>(b + 2) >> 4 * i, 4);
+    if (FORMAT == BL_FMT_Q5_1)
+        return (bl_load32<FORMAT>(b + 8 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32<FORMAT>(b + 4) >> 4 * i, 4);
+    if (FORMAT == BL_FMT_Q8_0)
+        return bl_load32<FORMAT>(b + 2 + 4 * i);
+    if (FORMAT == BL_FMT_Q2_K)
+        return bl_load32<FORMAT>(b + 16 + 32 * h + 4 * i) >> pairs & 0x03030303u;
+    if (FORMAT == BL_FMT_Q3_K)
+        return (bl_load32<FORMAT>(b + 32 + 32 * h + 4 * i) >> pairs & 0x03030303u) | (bl_load32<FORMAT>(b + 4 * i) >> j & 0x01010101u) << 2;
+    if (FORMAT == BL_FMT_Q4_K)
+        return bl_load32<FORMAT>(b + 16 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu;
+    if (FORMAT == BL_FMT_Q5_K)
+        return (bl_load32<FORMAT>(b + 48 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu) | (bl_load32<FORMAT>(b + 16 + 4 * i) >> j & 0x01010101u) << 4;
+    return (bl_load32<FORMAT>(b + 64 * h + j % 2 * 32 + 4 * i) >> j % 4 / 2 * 4 & 0x0f0f0f0fu) |
+           (bl_load32<FORMAT>(b + 128 + 32 * h + 4 * i) >> pairs & 0x03030303u) << 4;
+}
+
+/* Where the bytes of a row's block of 32 columns begin, or those of the super-block that holds it. */
+template <int FORMAT> __device__ __forceinline__ const uint8_t *bl_block_at(const uint8_t *row, uint32_t block)
+{
+    return row + (size_t)(bl_is_k<FORMAT>() ? block / 8 : block) * bl_block_bytes<FORMAT>();
+}
+
+/* What multiplies the columns of block j. */
+template <int FORMAT> __device__ __forceinline__ void bl_decode_scales(const uint8_t *b, uint32_t j, bl_scales &out)
+{
     out.scale[0] = out.scale[1] = out.min[0] = out.min[1] = 1;
     out.offset = FORMAT == BL_FMT_Q4_0 ? 8 : FORMAT == BL_FMT_Q5_0 ? 16 : FORMAT == BL_FMT_Q3_K ? 4 : FORMAT == BL_FMT_Q6_K ? 32 : 0;
     constexpr uint32_t d_at = FORMAT == BL_FMT_Q2_K ? 80 : FORMAT == BL_FMT_Q3_K ? 108 : FORMAT == BL_FMT_Q6_K ? 208 : 0;
     out.d = *reinterpret_cast<const uint16_t *>(b + d_at);
     out.e = bl_has_min<FORMAT>() ? *reinterpret_cast<const uint16_t *>(b + d_at + 2) : (uint16_t)0;
-#pragma unroll
-    for (uint32_t i = 0; i < 8; i++) {
-        const uint32_t shift = i / 4 * 4, c = i % 4 * 4, pairs = j % 4 * 2;
-        if (FORMAT == BL_FMT_Q4_0)
-            out.q[i] = bl_load32(b + 2 + c) >> shift & 0x0f0f0f0fu;
-        else if (FORMAT == BL_FMT_Q4_1)
-            out.q[i] = bl_load32(b + 4 + c) >> shift & 0x0f0f0f0fu;
-        else if (FORMAT == BL_FMT_Q5_0)
-            out.q[i] = (bl_load32(b + 6 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32(b + 2) >> 4 * i, 4);
-        else if (FORMAT == BL_FMT_Q5_1)
-            out.q[i] = (bl_load32(b + 8 + c) >> shift & 0x0f0f0f0fu) | bl_spread(bl_load32(b + 4) >> 4 * i, 4);
-        else if (FORMAT == BL_FMT_Q8_0)
-            out.q[i] = bl_load32(b + 2 + 4 * i);
-        else if (FORMAT == BL_FMT_Q2_K)
-            out.q[i] = bl_load32(b + 16 + 32 * h + 4 * i) >> pairs & 0x03030303u;
-        else if (FORMAT == BL_FMT_Q3_K)
-            out.q[i] = (bl_load32(b + 32 + 32 * h + 4 * i) >> pairs & 0x03030303u) | (bl_load32(b + 4 * i) >> j & 0x01010101u) << 2;
-        else if (FORMAT == BL_FMT_Q4_K)
-            out.q[i] = bl_load32(b + 16 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu;
-        else if (FORMAT == BL_FMT_Q5_K)
-            out.q[i] = (bl_load32(b + 48 + j / 2 * 32 + 4 * i) >> j % 2 * 4 & 0x0f0f0f0fu) | (bl_load32(b + 16 + 4 * i) >> j & 0x01010101u) << 4;
-        else
-            out.q[i] = (bl_load32(b + 64 * h + j % 2 * 32 + 4 * i) >> j % 4 / 2 * 4 & 0x0f0f0f0fu) |
-                       (bl_load32(b + 128 + 32 * h + 4 * i) >> pairs & 0x03030303u) << 4;
-    }
 #pragma unroll
     for (uint32_t i = 0; i < 2; i++) {
         if (FORMAT == BL_FMT_Q2_K) {
@@ -112,6 +121,16 @@ template <int FORMAT> __device__ __forceinline__ void bl_decode32(const uint8_t 
             out.scale[i] = (int8_t)bl_load8(b, 192 + 2 * j + i);
         }
     }
+}
+
+template <int FORMAT> __device__ __forceinline__ void bl_decode32(const uint8_t *row, uint32_t block, bl_block32 &out)
+{
+    const uint32_t j = bl_is_k<FORMAT>() ? block % 8 : 0;
+    const uint8_t *b = bl_block_at<FORMAT>(row, block);
+    bl_decode_scales<FORMAT>(b, j, out);
+#pragma unroll
+    for (uint32_t i = 0; i < 8; i++)
+        out.q[i] = bl_quant_word<FORMAT>(b, j, i);
 }
 
 __device__ __forceinline__ float bl_min_scale(bool is_subtracted, uint16_t e)

@@ -9,17 +9,17 @@
 #define BL_MATVEC_TILE 16u /* outputs of a block; divides BL_LINEAR_ALIGN, so a block lies in one segment */
 static_assert(BL_MATVEC_TILE == BL_MATVEC_WARPS * BL_MATVEC_OUTPUTS && BL_LINEAR_ALIGN % BL_MATVEC_TILE == 0, "tile");
 
-/* A warp's part of a launch. */
+/* A block's part of a launch, or a warp's. */
 struct bl_linear_place {
     const uint8_t *weights;
     uint32_t segment, format, k, n, output, row, rows; /* first output; first row, rows of this block */
 };
 
-/* False when the block lies in padding, of a segment or of the rows. */
-template <uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl_cuda_args &args, bl_linear_place &t)
+/* Where a block of TILE outputs and ROWS rows lies; false when that is padding, of a segment or of the rows. */
+template <uint32_t TILE, uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl_cuda_args &args, bl_linear_place &t)
 {
     const bl_params_linear &p = bl_push<bl_params_linear>(args);
-    uint32_t output = blockIdx.x * BL_MATVEC_TILE, s = 0;
+    uint32_t output = blockIdx.x * TILE, s = 0;
     for (;; s++) {
         const uint32_t padded = (p.segment[s].n + BL_LINEAR_ALIGN - 1) / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN;
         if (output < padded)
@@ -34,9 +34,8 @@ template <uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl
     t.weights = bl_binding<const uint8_t>(args, 2 + 4 * s);
     t.row = blockIdx.y * ROWS;
     t.rows = t.row < m ? bl_min(ROWS, m - t.row) : 0;
-    const bool is_empty = output >= t.n || t.rows == 0;
-    t.output = output + threadIdx.x / 32 * BL_MATVEC_OUTPUTS;
-    return !is_empty;
+    t.output = output;
+    return output < t.n && t.rows > 0;
 }
 
 __device__ __forceinline__ void bl_linear_store(const bl_cuda_args &args, const bl_linear_place &t, uint32_t output, uint32_t row, float y)
@@ -60,17 +59,23 @@ __device__ __forceinline__ int32_t bl_word(const int8_t *q, uint32_t i)
     return reinterpret_cast<const int32_t *>(q)[i];
 }
 
+/* dot, sum: of the two halves of a block. */
+template <int FORMAT> __device__ __forceinline__ float bl_scale_dot(const bl_scales &w, int32_t dot0, int32_t dot1, int32_t sum0, int32_t sum1)
+{
+    const int32_t isum = w.scale[0] * (dot0 - w.offset * sum0) + w.scale[1] * (dot1 - w.offset * sum1);
+    float t = bl_half(w.d) * (float)isum;
+    if (bl_has_min<FORMAT>())
+        t = t + bl_min_scale(bl_is_k<FORMAT>(), w.e) * (float)(w.min[0] * sum0 + w.min[1] * sum1);
+    return t;
+}
+
 template <int FORMAT> __device__ __forceinline__ float bl_dot_plane(const bl_block32 &w, const bl_q8_plane &x)
 {
     int32_t dot[2] = {0, 0};
 #pragma unroll
     for (uint32_t i = 0; i < 8; i++)
         dot[i / 4] = __dp4a((int32_t)w.q[i], bl_word(x.q, i), dot[i / 4]);
-    const int32_t isum = w.scale[0] * (dot[0] - w.offset * x.sum[0]) + w.scale[1] * (dot[1] - w.offset * x.sum[1]);
-    float t = bl_half(w.d) * (float)isum;
-    if (bl_has_min<FORMAT>())
-        t = t + bl_min_scale(bl_is_k<FORMAT>(), w.e) * (float)(w.min[0] * x.sum[0] + w.min[1] * x.sum[1]);
-    return t;
+    return bl_scale_dot<FORMAT>(w, dot[0], dot[1], x.sum[0], x.sum[1]);
 }
 
 /* limit[r]: above this d a block of row r is dominant. The sum of all d in ascending order; lane r of the first warp adds those of row r. */
@@ -206,8 +211,9 @@ template <int FORMAT, uint32_t ROWS> __device__ __forceinline__ void bl_matvec_q
     SHARED(float, scales, ROWS * 129);
     SHARED(float, limit, ROWS);
     bl_linear_place t;
-    if (!bl_linear_find<ROWS>(args, t))
+    if (!bl_linear_find<BL_MATVEC_TILE, ROWS>(args, t))
         return;
+    t.output += threadIdx.x / 32 * BL_MATVEC_OUTPUTS;
     bl_q8_limits<ROWS>(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), scales, limit);
     if (FORMAT != BL_FMT_MIX) {
         bl_matvec_q8_tile<FORMAT == BL_FMT_MIX ? BL_FMT_Q8_0 : FORMAT, ROWS>(args, t, terms, limit);
@@ -228,8 +234,9 @@ template <int FORMAT, uint32_t ROWS> __device__ __forceinline__ void bl_matvec_f
 {
     SHARED(float, weights, BL_MATVEC_TILE * BL_FLOAT_STRIDE);
     bl_linear_place t;
-    if (!bl_linear_find<ROWS>(args, t))
+    if (!bl_linear_find<BL_MATVEC_TILE, ROWS>(args, t))
         return;
+    t.output += threadIdx.x / 32 * BL_MATVEC_OUTPUTS;
     if (FORMAT != BL_FMT_MIX) {
         bl_matvec_f32_tile<FORMAT == BL_FMT_MIX ? BL_FMT_F32 : FORMAT, ROWS>(args, t, weights);
         return;

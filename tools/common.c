@@ -38,6 +38,20 @@ void log_to_stderr(const struct options *o)
 
 /* ---- texts ---- */
 
+void print_json_string(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            fprintf(out, "\\%c", *text);
+        else if ((unsigned char)*text < 0x20)
+            fprintf(out, "\\u%04x", (unsigned char)*text);
+        else
+            fputc(*text, out);
+    }
+    fputc('"', out);
+}
+
 char *read_text(const char *path, size_t *bytes)
 {
     bool standard = strcmp(path, "-") == 0;
@@ -153,6 +167,18 @@ static bool choose_cache(const struct options *o, bl_number *out)
     return true;
 }
 
+/* $XDG_CACHE_HOME/bitloom or ~/.cache/bitloom; NULL where neither is known. */
+static const char *cache_folder(void)
+{
+    static char folder[4096];
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (cache && *cache == '/')
+        snprintf(folder, sizeof folder, "%s/bitloom", cache);
+    else if (home && *home == '/')
+        snprintf(folder, sizeof folder, "%s/.cache/bitloom", home);
+    return *folder ? folder : NULL;
+}
+
 /* What can be refused without the model; exit code. The caller frees graph_text. */
 static int fill_model_params(const struct options *o, bl_model_params *p)
 {
@@ -177,7 +203,13 @@ static int fill_model_params(const struct options *o, bl_model_params *p)
     p->batch = (uint32_t)o->batch;
     p->device.n_threads = o->threads < 0 ? 0 : (uint32_t)o->threads;
     p->device.device = o->device;
+    if (o->gpu_layers && strcmp(o->gpu_layers, "auto") != 0)
+        p->gpu_layers = strcmp(o->gpu_layers, "all") == 0 ? BL_LAYERS_ALL : (int32_t)strtol(o->gpu_layers, NULL, 10);
+    p->no_fit = o->fit && strcmp(o->fit, "off") == 0;
+    if (o->fit_target >= 0)
+        p->fit_margin = o->fit_target ? (uint64_t)o->fit_target << 20 : 1;
     p->schedule = o->schedule;
+    p->cache_dir = cache_folder();
     p->activations = !o->activations ? BL_NUMBER_DEFAULT : strcmp(o->activations, "f32") == 0 ? BL_NUMBER_F32 : BL_NUMBER_Q8;
     p->no_mmap = !o->mmap;
     p->allow_unused_tensors = o->allow_unused;
@@ -286,6 +318,8 @@ void print_stats(const bl_model *model, uint64_t load_ns, const bl_generate_resu
     bl_model_info info;
     bl_model_get_info(model, &info);
     fprintf(stderr, "\n%-10s %-13s %10.1f ms   %s, %s, schedule %s\n", "load", "", (double)load_ns / 1e6, info.name, info.device, info.schedule);
+    if (strchr(info.placement, ';'))
+        fprintf(stderr, "%-10s %s\n", "placement", info.placement);
     print_phase("prompt", r->n_prompt, r->n_prompt, r->prompt_ns);
     print_phase("generated", r->n_generated, r->n_steps, r->generate_ns);
     fprintf(stderr, "%-10s file %.1f MB, KV %.1f MB for %u positions, activations %.1f MB; process: %.1f MB anonymous, %.1f MB peak with the file\n",

@@ -27,6 +27,8 @@ void warn_if_full(const bl_model *model, const bl_sequence *sequence, const bl_g
 void interrupt_on_signal(bl_model *model);
 bool was_interrupted(void);
 
+/* In quotes, with escapes. */
+void print_json_string(FILE *out, const char *text);
 /* Whole file as a terminated string, "-" is standard input; NULL after a line on stderr. The caller frees. */
 char *read_text(const char *path, size_t *bytes);
 /* \n \t \r \\ \" \' \xNN become characters, in place; returns the new length. */

@@ -42,6 +42,7 @@ static void set_defaults(struct options *o)
 {
     memset(o, 0, sizeof *o);
     o->n_predict = -1;
+    o->fit_target = -1;
     o->context = -1; /* which no one can give */
     o->batch = 512;
     o->seed = -1;
@@ -105,11 +106,23 @@ static bool refuse(const char *who, const char *name, const char *value, enum ki
     return false;
 }
 
+/* "LO..HI" among the words stands for a whole number in it. */
+static bool is_number_of(const char *text, const char *range)
+{
+    char *end;
+    const char *high = strstr(range, "..");
+    if (!high || high >= range + strcspn(range, "|") || !isdigit((unsigned char)text[0]))
+        return false;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    return !*end && !errno && number >= strtoll(range, NULL, 10) && number <= strtoll(high + 2, NULL, 10);
+}
+
 static bool is_word_of(const char *text, const char *words)
 {
     size_t n = strlen(text);
     for (const char *s = words; *s; s += strcspn(s, "|"), s += *s == '|')
-        if (strcspn(s, "|") == n && strncmp(s, text, n) == 0)
+        if (is_number_of(text, s) || (strcspn(s, "|") == n && strncmp(s, text, n) == 0))
             return true;
     return false;
 }

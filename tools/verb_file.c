@@ -45,7 +45,7 @@ int verb_graph(struct options *o)
         return EXIT_FAILED;
     bl_graph_params params = {
         .struct_size = sizeof params,
-        .schedule = o->schedule,
+        .schedule = o->schedule && strcmp(o->schedule, "auto") != 0 ? o->schedule : NULL,
         .graph_text = text,
         .graph_name = o->graph,
         .form = o->json ? BL_GRAPH_JSON : o->dot ? BL_GRAPH_DOT : o->stats ? BL_GRAPH_STATS : BL_GRAPH_TEXT,

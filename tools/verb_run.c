@@ -3,6 +3,7 @@
 #include "trace.h"
 #include "verbs.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -67,6 +68,34 @@ static char *get_prompt(const struct options *o, size_t *bytes)
     return copy;
 }
 
+/* False after a line on stderr. */
+static bool write_report(const char *path, const bl_model *model, uint64_t load_ns, const bl_generate_result *r)
+{
+    FILE *f = fopen(path, "w");
+    bl_model_info info;
+    bl_model_get_info(model, &info);
+    if (f) {
+        fprintf(f, "{\"model\": ");
+        print_json_string(f, info.name);
+        fprintf(f, ", \"device\": ");
+        print_json_string(f, info.device);
+        fprintf(f, ", \"placement\": ");
+        print_json_string(f, info.placement);
+        fprintf(f, ", \"fallback\": ");
+        print_json_string(f, info.fallback);
+        fprintf(f, ", \"schedule\": ");
+        print_json_string(f, info.schedule);
+        fprintf(f, ",\n \"load_ms\": %.3f, \"prompt_tokens\": %u, \"prompt_ms\": %.3f, \"generated_tokens\": %u, \"steps\": %u, \"generate_ms\": %.3f}\n",
+                (double)load_ns / 1e6, r->n_prompt, (double)r->prompt_ns / 1e6, r->n_generated, r->n_steps, (double)r->generate_ns / 1e6);
+    }
+    bool failed = !f || ferror(f) != 0;
+    if ((f && fclose(f) != 0) || failed) {
+        fprintf(stderr, "%s: %s: cannot write: %s\n", program_name, path, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
 int run_prompt(struct options *o)
 {
     bl_model *model;
@@ -116,6 +145,8 @@ int run_prompt(struct options *o)
         warn_if_full(model, sequence, &result);
         print_stats(model, load_ns, &result);
     }
+    if (o->report && !write_report(o->report, model, load_ns, &result))
+        code = EXIT_FAILED;
     if (o->trace && !trace_close(&trace, o->trace))
         code = EXIT_FAILED;
 out:

@@ -81,17 +81,30 @@ static void poison(const bl_buffer *buffer)
 
 static bl_status memory_info(bl_device *device, uint64_t *free_bytes, uint64_t *total_bytes)
 {
-    return bl_device_memory(((struct chaos_device *)device)->inner, free_bytes, total_bytes);
+    struct chaos_device *chaos = (struct chaos_device *)device;
+    if (!chaos->memory)
+        return bl_device_memory(chaos->inner, free_bytes, total_bytes);
+    uint64_t used = atomic_load(&chaos->memory_used);
+    *total_bytes = chaos->memory;
+    *free_bytes = used < chaos->memory ? chaos->memory - used : 0;
+    return BL_OK;
 }
 
 static bl_status buffer_create(bl_device *device, const bl_buffer_params *params, bl_buffer **out)
 {
     CHAOS_TRY(device);
+    struct chaos_device *chaos = (struct chaos_device *)device;
     struct chaos_buffer *buffer = calloc(1, sizeof *buffer);
     if (!buffer)
         BL_FAIL(BL_ENOMEM, "chaos: out of memory");
-    bl_status status = bl_buffer_create(((struct chaos_device *)device)->inner, params, &buffer->inner);
+    bl_status status = BL_OK;
+    if (atomic_fetch_add(&chaos->memory_used, params->bytes) + params->bytes > chaos->memory && chaos->memory)
+        status = bl_error_push(BL_EDEVMEM, __FILE__, __LINE__, "chaos: %llu bytes: beyond its memory of %llu", (unsigned long long)params->bytes,
+                               (unsigned long long)chaos->memory);
+    if (status == BL_OK)
+        status = bl_buffer_create(chaos->inner, params, &buffer->inner);
     if (status != BL_OK) {
+        atomic_fetch_sub(&chaos->memory_used, params->bytes);
         free(buffer);
         return bl_error_trace(status, __FILE__, __LINE__);
     }
@@ -105,6 +118,7 @@ static void buffer_destroy(bl_buffer *base)
 {
     struct chaos_buffer *buffer = (struct chaos_buffer *)base;
     poison(buffer->inner);
+    atomic_fetch_sub(&((struct chaos_device *)base->device)->memory_used, base->bytes);
     bl_buffer_destroy(buffer->inner);
     free(buffer);
 }
@@ -352,6 +366,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     }
     device->seed = params->chaos_seed;
     device->fail_at = params->chaos_fail_at;
+    device->memory = params->chaos_memory;
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -364,6 +379,10 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     device->base.caps.backend = "chaos";
     device->base.caps.name = device->name;
     device->base.caps.timestamps = false;
+    if (device->memory) {
+        device->base.caps.memory_kinds &= ~(1u << BL_MEM_IMPORT_HOST);
+        device->base.caps.unified = false;
+    }
     *out = &device->base;
     return BL_OK;
 }
@@ -371,7 +390,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
 const struct bl_backend bl_backend_chaos = {
     .name = "chaos",
     .abi = BL_BACKEND_ABI,
-    .score = 0,
+    .score = BL_SCORE_NEVER,
     .wraps = true,
     .describe = describe,
     .open = open_device,

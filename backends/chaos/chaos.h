@@ -12,7 +12,8 @@ struct chaos_device {
     bl_device base;
     bl_device *inner;
     char name[160];
-    uint64_t seed, fail_at;
+    uint64_t seed, fail_at, memory; /* memory: 0 = that of the inner device */
+    _Atomic uint64_t memory_used;
     _Atomic uint64_t n_calls; /* fallible ones so far */
     pthread_mutex_t lock;     /* time lines, submissions, `lost`, n_queues_made */
     pthread_cond_t changed;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 
 /* From here on buffers are mapped: pages that nobody touches cost nothing. */
 #define MAP_FROM_BYTES (256u * 1024u)
@@ -32,7 +33,7 @@ static bool describe(uint32_t index, bl_device_info *out)
 {
     if (index > 0)
         return false;
-    *out = (bl_device_info){.backend = "cpu", .id = "cpu"};
+    *out = (bl_device_info){.backend = "cpu", .id = "cpu", .score = BL_SCORE_CPU};
     processor_name(out->name, sizeof out->name);
     return true;
 }
@@ -43,6 +44,12 @@ static bl_status memory_info(bl_device *device, uint64_t *free_bytes, uint64_t *
     char line[128];
     unsigned long long kib;
     FILE *file = fopen("/proc/meminfo", "re");
+    struct sysinfo info;
+    if (!file && sysinfo(&info) == 0) { /* no /proc: what is free, less what could be freed */
+        *total_bytes = (uint64_t)info.totalram * info.mem_unit;
+        *free_bytes = (uint64_t)info.freeram * info.mem_unit;
+        return BL_OK;
+    }
     if (!file)
         BL_FAIL(BL_EIO, "/proc/meminfo cannot be opened");
     while (fgets(line, sizeof line, file)) {
@@ -233,7 +240,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
 const struct bl_backend bl_backend_cpu = {
     .name = "cpu",
     .abi = BL_BACKEND_ABI,
-    .score = 10,
+    .score = BL_SCORE_CPU,
     .describe = describe,
     .open = open_device,
 };

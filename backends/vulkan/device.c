@@ -1,4 +1,4 @@
-/* device.c: opening a Vulkan device, its facts, its buffers. Knows no kernel and no list. */
+/* device.c: opening a Vulkan device, its facts. Knows no kernel, no buffer and no list. */
 #include "vk.h"
 
 #include <stdio.h>
@@ -22,94 +22,10 @@ bl_status vk_answer(struct vk_device *device, VkResult result, const char *what)
     BL_FAIL(BL_EINTERNAL, "%s: %s: Vulkan answered %s (%d)", device->name, what, vk_result_name(result), (int)result);
 }
 
-/* ---- buffers ---- */
-
-/* The memory type with all wanted flags, and with `better` where there is one; UINT32_MAX when there is none. */
-static uint32_t memory_type(const struct vk_device *device, uint32_t allowed, VkMemoryPropertyFlags wanted, VkMemoryPropertyFlags better)
-{
-    uint32_t best = UINT32_MAX;
-    for (uint32_t t = 0; t < device->memory.memoryTypeCount; t++) {
-        VkMemoryPropertyFlags flags = device->memory.memoryTypes[t].propertyFlags;
-        if (!(allowed >> t & 1u) || (flags & wanted) != wanted)
-            continue;
-        if ((flags & better) == better)
-            return t;
-        if (best == UINT32_MAX)
-            best = t;
-    }
-    return best;
-}
-
-static bl_status take_memory(struct vk_device *device, struct vk_buffer *buffer, const bl_buffer_params *params)
-{
-    const struct vk_device_fns *vk = &device->fns;
-    const bool visible = params->kind != BL_MEM_DEVICE;
-    const VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = buffer->bytes,
-                                     .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                                              VK_BUFFER_USAGE_TRANSFER_DST_BIT};
-    BL_TRY(vk_answer(device, vk->CreateBuffer(device->handle, &info, NULL, &buffer->handle), "vkCreateBuffer"));
-    VkMemoryRequirements needs;
-    vk->GetBufferMemoryRequirements(device->handle, buffer->handle, &needs);
-    uint32_t type = memory_type(device, needs.memoryTypeBits,
-                                visible ? VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT : 0,
-                                params->kind == BL_MEM_READBACK ? VK_MEMORY_PROPERTY_HOST_CACHED_BIT : VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
-    if (type == UINT32_MAX)
-        BL_FAIL(BL_EDEVMEM, "%s: no memory type for buffer \"%s\"", device->name, params->label ? params->label : "unnamed");
-    const VkMemoryAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size,
-                                           .memoryTypeIndex = type};
-    BL_TRY(vk_answer(device, vk->AllocateMemory(device->handle, &allocate, NULL, &buffer->memory), "vkAllocateMemory"));
-    device->allocated += buffer->bytes;
-    BL_TRY(vk_answer(device, vk->BindBufferMemory(device->handle, buffer->handle, buffer->memory, 0), "vkBindBufferMemory"));
-    if (visible)
-        BL_TRY(vk_answer(device, vk->MapMemory(device->handle, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->base.host), "vkMapMemory"));
-    return BL_OK;
-}
-
-static void release(struct vk_device *device, struct vk_buffer *buffer)
-{
-    if (buffer->handle)
-        device->fns.DestroyBuffer(device->handle, buffer->handle, NULL);
-    if (buffer->memory) {
-        device->fns.FreeMemory(device->handle, buffer->memory, NULL); /* unmaps */
-        device->allocated -= buffer->bytes;
-    }
-    free(buffer);
-}
-
-bl_status vk_buffer_create(bl_device *base, const bl_buffer_params *params, bl_buffer **out)
-{
-    struct vk_device *device = (struct vk_device *)base;
-    const char *label = params->label ? params->label : "unnamed";
-    uint64_t heap = 0;
-    for (uint32_t h = 0; h < device->memory.memoryHeapCount; h++)
-        heap = device->memory.memoryHeaps[h].size > heap ? device->memory.memoryHeaps[h].size : heap;
-    if (params->bytes > heap) /* some drivers overflow instead of refusing */
-        BL_FAIL(BL_EDEVMEM, "%s: buffer \"%s\": no %llu bytes of memory, the largest heap has %llu", device->name, label,
-                (unsigned long long)params->bytes, (unsigned long long)heap);
-    struct vk_buffer *buffer = calloc(1, sizeof *buffer);
-    if (!buffer)
-        BL_FAIL(BL_ENOMEM, "buffer: out of memory");
-    buffer->bytes = (params->bytes + 3) & ~UINT64_C(3); /* shaders read whole words */
-    bl_status status = take_memory(device, buffer, params);
-    if (status != BL_OK) {
-        release(device, buffer);
-        return bl_error_push(status, __FILE__, __LINE__, "buffer \"%s\": %llu bytes", label, (unsigned long long)params->bytes);
-    }
-    *out = &buffer->base;
-    return BL_OK;
-}
-
-void vk_buffer_destroy(bl_buffer *base)
-{
-    release((struct vk_device *)base->device, (struct vk_buffer *)base);
-}
-
-/* ---- the device ---- */
-
 static void device_close(bl_device *base)
 {
     struct vk_device *device = (struct vk_device *)base;
-    if (device->handle) {
+    if (device->handle && device->fns.DestroyDevice) {
         vk_queue_free_spare(device);
         if (device->layout)
             device->fns.DestroyPipelineLayout(device->handle, device->layout, NULL);
@@ -120,18 +36,31 @@ static void device_close(bl_device *base)
     vk_instance_close(&device->instance);
     pthread_cond_destroy(&device->changed);
     pthread_mutex_destroy(&device->lock);
+    pthread_mutex_destroy(&device->memory_lock);
     free(device);
 }
 
-/* Free is what this process has not taken: others are not seen. */
+/* Free: what the driver says, or what this process has not taken. */
 static bl_status memory_info(bl_device *base, uint64_t *free_bytes, uint64_t *total_bytes)
 {
     const struct vk_device *device = (const struct vk_device *)base;
-    uint64_t taken = device->allocated;
-    for (uint32_t h = 0; h < device->memory.memoryHeapCount; h++)
-        if (device->memory.memoryHeaps[h].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)
-            *total_bytes += device->memory.memoryHeaps[h].size;
-    *free_bytes = *total_bytes > taken ? *total_bytes - taken : 0;
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 now = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+                                             .pNext = device->budget ? &budget : NULL};
+    device->instance.GetPhysicalDeviceMemoryProperties2(device->physical, &now);
+    const uint64_t taken = device->allocated;
+    for (uint32_t h = 0; h < device->memory.memoryHeapCount; h++) {
+        if (!(device->memory.memoryHeaps[h].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT))
+            continue;
+        const uint64_t size = device->memory.memoryHeaps[h].size;
+        *total_bytes += size;
+        if (device->budget) {
+            const uint64_t may = budget.heapBudget[h] < size ? budget.heapBudget[h] : size;
+            *free_bytes += may > budget.heapUsage[h] ? may - budget.heapUsage[h] : 0;
+        }
+    }
+    if (!device->budget)
+        *free_bytes = *total_bytes > taken ? *total_bytes - taken : 0;
     return BL_OK;
 }
 
@@ -152,65 +81,129 @@ static const struct bl_device_fns fns = {
     .list_fill = vk_list_fill,
     .list_end = vk_list_end,
     .list_destroy = vk_list_destroy,
+    .list_timings = vk_list_timings,
 };
 
-static uint32_t compute_family(const struct vk_device *device)
+/* The first family that computes, and its time stamps. */
+static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceLimits *limits)
 {
     VkQueueFamilyProperties families[32];
-    uint32_t n = 32;
+    uint32_t n = 32, f = 0;
     device->instance.GetPhysicalDeviceQueueFamilyProperties(device->physical, &n, families);
-    for (uint32_t f = 0; f < n; f++)
-        if (families[f].queueFlags & VK_QUEUE_COMPUTE_BIT)
-            return f;
-    return UINT32_MAX;
+    while (f < n && !(families[f].queueFlags & VK_QUEUE_COMPUTE_BIT))
+        f++;
+    if (f == n)
+        BL_FAIL(BL_EUNSUPPORTED, "%s: no queue family computes", device->name);
+    device->family = f;
+    const uint32_t bits = families[f].timestampValidBits;
+    device->ns_per_tick = bits ? (double)limits->timestampPeriod : 0;
+    device->stamp_mask = bits < 64 ? (UINT64_C(1) << bits) - 1 : UINT64_MAX;
+    return BL_OK;
+}
+
+/* Extensions that are used where the device has them. */
+#define EXTENSIONS(X) X(import, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME) X(budget, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME)
+struct extensions {
+#define EXTENSION(field, text) bool field;
+    EXTENSIONS(EXTENSION)
+#undef EXTENSION
+    const char *names[8];
+    uint32_t n;
+};
+
+static bl_status find_extensions(struct vk_device *device, struct extensions *out)
+{
+    uint32_t n = 0;
+    const struct vk_instance *vk = &device->instance;
+    BL_TRY(vk_answer(device, vk->EnumerateDeviceExtensionProperties(device->physical, NULL, &n, NULL), "vkEnumerateDeviceExtensionProperties"));
+    VkExtensionProperties *all = calloc(n ? n : 1, sizeof *all);
+    if (!all)
+        BL_FAIL(BL_ENOMEM, "vulkan: out of memory");
+    VkResult result = vk->EnumerateDeviceExtensionProperties(device->physical, NULL, &n, all);
+    for (uint32_t e = 0; result == VK_SUCCESS && e < n; e++) {
+#define EXTENSION(field, text)                                    \
+    if (!out->field && strcmp(all[e].extensionName, text) == 0) { \
+        out->field = true;                                        \
+        out->names[out->n++] = text;                              \
+    }
+        EXTENSIONS(EXTENSION)
+#undef EXTENSION
+    }
+    free(all);
+    return vk_answer(device, result, "vkEnumerateDeviceExtensionProperties");
+}
+
+static bl_status create_device(struct vk_device *device, const struct extensions *extensions)
+{
+    const float priority = 1.0f;
+    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = device->family,
+                                           .queueCount = 1, .pQueuePriorities = &priority};
+    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
+                                     .enabledExtensionCount = extensions->n, .ppEnabledExtensionNames = extensions->names};
+    VkResult result = device->instance.CreateDevice(device->physical, &info, NULL, &device->handle);
+    if (result != VK_SUCCESS)
+        device->handle = VK_NULL_HANDLE;
+    BL_TRY(vk_answer(device, result, "vkCreateDevice"));
+    BL_TRY(vk_device_load(&device->instance, device->handle, &device->fns));
+    device->fns.GetDeviceQueue(device->handle, device->family, 0, &device->queue);
+    return BL_OK;
+}
+
+/* Unified: every memory that is near the device can be mapped. */
+static bool is_unified(const VkPhysicalDeviceMemoryProperties *memory)
+{
+    for (uint32_t t = 0; t < memory->memoryTypeCount; t++) {
+        VkMemoryPropertyFlags flags = memory->memoryTypes[t].propertyFlags;
+        if ((flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) && !(flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT))
+            return false;
+    }
+    return true;
 }
 
 static bl_status start(struct vk_device *device, uint32_t index)
 {
     VkPhysicalDevice devices[64];
     uint32_t n;
+    struct extensions extensions = {0};
     BL_TRY(vk_instance_open(&device->instance));
     BL_TRY(vk_instance_devices(&device->instance, devices, 64, &n));
     if (index >= n)
         BL_FAIL(BL_EUNSUPPORTED, "vulkan:%u is gone, %u devices are there", index, n);
     device->physical = devices[index];
+    VkPhysicalDeviceExternalMemoryHostPropertiesEXT host = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+    VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+    BL_TRY(find_extensions(device, &extensions));
+    if (extensions.import)
+        properties.pNext = &host;
     device->instance.GetPhysicalDeviceProperties2(device->physical, &properties);
-    device->instance.GetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
+    device->instance.GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
     const VkPhysicalDeviceLimits *limits = &properties.properties.limits;
+    device->memory = memory.memoryProperties;
+    device->budget = extensions.budget;
     snprintf(device->name, sizeof device->name, "%s", properties.properties.deviceName);
-    device->family = compute_family(device);
-    if (device->family == UINT32_MAX)
-        BL_FAIL(BL_EUNSUPPORTED, "%s: no queue family computes", device->name);
-    const float priority = 1.0f;
-    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = device->family,
-                                           .queueCount = 1, .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue};
-    VkResult result = device->instance.CreateDevice(device->physical, &info, NULL, &device->handle);
-    if (result != VK_SUCCESS)
-        device->handle = VK_NULL_HANDLE;
-    BL_TRY(vk_answer(device, result, "vkCreateDevice"));
-    bl_status status = vk_device_load(&device->instance, device->handle, &device->fns);
-    if (status != BL_OK) {
-        device->handle = VK_NULL_HANDLE; /* nothing to destroy it with */
-        return bl_error_trace(status, __FILE__, __LINE__);
-    }
-    device->fns.GetDeviceQueue(device->handle, device->family, 0, &device->queue);
+    BL_TRY(choose_family(device, limits));
+    BL_TRY(create_device(device, &extensions));
     device->base.fns = &fns;
     device->offset_alignment = limits->minStorageBufferOffsetAlignment < 4 ? 4 : limits->minStorageBufferOffsetAlignment;
+    const bool unified = is_unified(&device->memory);
+    if (extensions.import && unified && device->fns.GetMemoryHostPointerPropertiesEXT)
+        device->import_alignment = host.minImportedHostPointerAlignment;
     BL_TRY(vk_layout_create(device));
     /* A descriptor begins at most minStorageBufferOffsetAlignment before its binding. */
     uint64_t most = limits->maxStorageBufferRange - limits->minStorageBufferOffsetAlignment;
     device->base.caps = (bl_caps){
         .backend = "vulkan",
         .name = device->name,
-        .memory_kinds = 1u << BL_MEM_DEVICE | 1u << BL_MEM_UPLOAD | 1u << BL_MEM_READBACK | 1u << BL_MEM_SHARED,
+        .memory_kinds = 1u << BL_MEM_DEVICE | 1u << BL_MEM_UPLOAD | 1u << BL_MEM_READBACK | 1u << BL_MEM_SHARED |
+                        (device->import_alignment ? 1u << BL_MEM_IMPORT_HOST : 0),
         .max_push_bytes = 128,
         .max_bindings = 2 + 4 * BL_LINEAR_SEGMENTS,
         .max_binding_bytes = most,
         .buffer_alignment = 4,
         .coherent = true,
-        .unified = properties.properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU,
+        .timestamps = device->ns_per_tick > 0,
+        .unified = unified,
     };
     return BL_OK;
 }
@@ -222,6 +215,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     if (!device)
         BL_FAIL(BL_ENOMEM, "vulkan: out of memory");
     pthread_mutex_init(&device->lock, NULL);
+    pthread_mutex_init(&device->memory_lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -237,11 +231,11 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     return BL_OK;
 }
 
-/* score 0: "auto" never takes it while kernels are missing. */
 const struct bl_backend bl_backend_vulkan = {
     .name = "vulkan",
     .abi = BL_BACKEND_ABI,
-    .score = 0,
+    .score = BL_SCORE_DISCRETE,
     .describe = vk_probe,
+    .hopeful = vk_hopeful,
     .open = open_device,
 };

@@ -1,5 +1,5 @@
-/* list.c: lists as command buffers; one descriptor pool per list. A node's wave is one more than the latest wave of what it must follow, so the nodes of a wave are free
- * of each other: they are recorded together, with one barrier between waves. */
+/* list.c: lists as command buffers; one descriptor pool per list. A node's wave is one more than the latest wave of what it must follow,
+ * so the nodes of a wave are free of each other: they are recorded together, with one barrier between waves. */
 #include "vk.h"
 
 #include <assert.h>
@@ -29,24 +29,21 @@ static void free_dispatches(struct vk_dispatch *dispatch)
     }
 }
 
-static void free_nodes(struct vk_list *list)
-{
-    for (uint32_t n = 0; n < list->n_nodes; n++)
-        free_dispatches(list->nodes[n].dispatches);
-    free(list->nodes);
-    list->nodes = NULL;
-    list->n_nodes = 0;
-}
-
 void vk_list_destroy(bl_list *base)
 {
     struct vk_list *list = (struct vk_list *)base;
     struct vk_device *device = (struct vk_device *)base->device;
+    if (list->queries)
+        device->fns.DestroyQueryPool(device->handle, list->queries, NULL);
+    free(list->plain.buffers);
+    free(list->timed.buffers);
     if (list->pool)
         device->fns.DestroyCommandPool(device->handle, list->pool, NULL);
     if (list->sets)
         device->fns.DestroyDescriptorPool(device->handle, list->sets, NULL);
-    free_nodes(list);
+    for (uint32_t n = 0; n < list->n_nodes; n++)
+        free_dispatches(list->nodes[n].dispatches);
+    free(list->nodes);
     free(list);
 }
 
@@ -74,10 +71,24 @@ static bl_status add_node(struct vk_list *list, uint32_t lane, const uint32_t *w
  * one's buffer: no shader touches them. */
 static void describe_binding(const struct vk_device *device, const bl_binding *binding, VkDescriptorBufferInfo *out, uint32_t *at)
 {
-    const uint64_t low = binding->offset % device->offset_alignment;
-    *out = (VkDescriptorBufferInfo){((struct vk_buffer *)binding->buffer)->handle, binding->offset - low,
+    const struct vk_buffer *buffer = (const struct vk_buffer *)binding->buffer;
+    const uint64_t offset = buffer->bias + binding->offset, low = offset % device->offset_alignment;
+    *out = (VkDescriptorBufferInfo){buffer->handle, offset - low,
                                     (low + binding->bytes + 3) & ~UINT64_C(3)};
     *at = (uint32_t)(low / 4);
+}
+
+/* For a slow device: 10 GB/s and 100 G multiply-adds/s. Only a linear's multiplications outweigh its bytes. */
+static uint64_t guess_work(const struct bl_recorded_dispatch *recorded)
+{
+    uint64_t bytes = 0, products = 0;
+    for (uint32_t b = 0; b < recorded->n_bindings; b++)
+        bytes += recorded->bindings[b].bytes;
+    const enum bl_op op = recorded->kernel->key.op;
+    if (op == BL_OP_MATVEC || op == BL_OP_MATMUL)
+        products = (uint64_t)((const struct bl_params_linear *)recorded->push)->k * recorded->grid[0] * recorded->kernel->tile[0] *
+                   recorded->grid[1] * recorded->kernel->tile[1];
+    return bytes / 10 + products / 100;
 }
 
 /* Puts one dispatch in front of *first: the recorded one itself, or a part of it. */
@@ -154,6 +165,7 @@ bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_
         return bl_error_trace(status, __FILE__, __LINE__);
     }
     node->dispatches = dispatches;
+    node->work_ns = guess_work(recorded);
     for (; dispatches; dispatches = dispatches->next)
         list->n_dispatches++;
     return BL_OK;
@@ -170,8 +182,9 @@ bl_status vk_list_copy(bl_list *base, uint32_t id, bl_buffer *to, uint64_t to_of
     node->to = ((struct vk_buffer *)to)->handle;
     node->from = ((struct vk_buffer *)from)->handle;
     node->to_offset = to_offset;
-    node->from_offset = from_offset;
+    node->from_offset = ((struct vk_buffer *)from)->bias + from_offset;
     node->bytes = bytes;
+    node->work_ns = bytes / 10;
     return BL_OK;
 }
 
@@ -187,6 +200,7 @@ bl_status vk_list_fill(bl_list *base, uint32_t id, bl_buffer *buffer, uint64_t o
     node->to_offset = offset;
     node->bytes = bytes;
     node->pattern = pattern;
+    node->work_ns = bytes / 10;
     return BL_OK;
 }
 
@@ -210,37 +224,37 @@ static bl_status make_pool(struct vk_device *device, struct vk_list *list)
     return vk_answer(device, device->fns.CreateDescriptorPool(device->handle, &info, NULL, &list->sets), "vkCreateDescriptorPool");
 }
 
-static bl_status record_dispatch(struct vk_device *device, const struct vk_list *list, const struct vk_dispatch *dispatch)
+static bl_status make_set(struct vk_device *device, const struct vk_list *list, struct vk_dispatch *dispatch)
 {
     const VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO, .descriptorPool = list->sets,
                                                   .descriptorSetCount = 1, .pSetLayouts = &device->set_layout};
-    VkDescriptorSet set = VK_NULL_HANDLE;
-    BL_TRY(vk_answer(device, device->fns.AllocateDescriptorSets(device->handle, &allocate, &set), "vkAllocateDescriptorSets"));
-    const VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = set, .descriptorCount = VK_BINDINGS,
-                                        .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .pBufferInfo = dispatch->bindings};
+    BL_TRY(vk_answer(device, device->fns.AllocateDescriptorSets(device->handle, &allocate, &dispatch->set), "vkAllocateDescriptorSets"));
+    const VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = dispatch->set,
+                                        .descriptorCount = VK_BINDINGS, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                        .pBufferInfo = dispatch->bindings};
     device->fns.UpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
-    device->fns.CmdBindPipeline(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->pipeline);
-    device->fns.CmdBindDescriptorSets(list->commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->layout, 0, 1, &set, 0, NULL);
-    device->fns.CmdPushConstants(list->commands, device->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof dispatch->push, &dispatch->push);
-    device->fns.CmdDispatch(list->commands, dispatch->grid[0], dispatch->grid[1], dispatch->grid[2]);
     return BL_OK;
 }
 
-static bl_status record(struct vk_device *device, const struct vk_list *list, const struct vk_node *node)
+static void record_dispatch(const struct vk_device *device, VkCommandBuffer commands, const struct vk_dispatch *dispatch)
 {
-    const VkCommandBuffer commands = list->commands;
+    device->fns.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->pipeline);
+    device->fns.CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->layout, 0, 1, &dispatch->set, 0, NULL);
+    device->fns.CmdPushConstants(commands, device->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof dispatch->push, &dispatch->push);
+    device->fns.CmdDispatch(commands, dispatch->grid[0], dispatch->grid[1], dispatch->grid[2]);
+}
+
+static void record(const struct vk_device *device, VkCommandBuffer commands, const struct vk_node *node)
+{
     if (node->dispatches) {
         for (const struct vk_dispatch *dispatch = node->dispatches; dispatch; dispatch = dispatch->next)
-            BL_TRY(record_dispatch(device, list, dispatch));
-        return BL_OK;
-    }
-    if (!node->from) {
+            record_dispatch(device, commands, dispatch);
+    } else if (!node->from) {
         device->fns.CmdFillBuffer(commands, node->to, node->to_offset, node->bytes, node->pattern);
-        return BL_OK;
+    } else {
+        const VkBufferCopy region = {.srcOffset = node->from_offset, .dstOffset = node->to_offset, .size = node->bytes};
+        device->fns.CmdCopyBuffer(commands, node->from, node->to, 1, &region);
     }
-    const VkBufferCopy region = {.srcOffset = node->from_offset, .dstOffset = node->to_offset, .size = node->bytes};
-    device->fns.CmdCopyBuffer(commands, node->from, node->to, 1, &region);
-    return BL_OK;
 }
 
 /* Node ids in order of waves, recorded order within one. */
@@ -263,33 +277,124 @@ static bl_status sort_nodes(const struct vk_list *list, uint32_t **out)
     return BL_OK;
 }
 
+#define MOST_WORK_NS 100000000u /* of one command buffer; the watchdogs of phones and desktops wait for one to ten seconds */
+
+/* One more command buffer, which begins after all that was submitted before it. */
+static bl_status begin_buffer(struct vk_device *device, const struct vk_list *list, struct vk_commands *out)
+{
+    VkCommandBuffer *grown = realloc(out->buffers, (out->n + 1) * sizeof(VkCommandBuffer));
+    if (!grown)
+        BL_FAIL(BL_ENOMEM, "list: out of memory for %u command buffers", out->n + 1);
+    out->buffers = grown;
+    const VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = list->pool,
+                                                  .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
+    BL_TRY(vk_answer(device, device->fns.AllocateCommandBuffers(device->handle, &allocate, &out->buffers[out->n]), "vkAllocateCommandBuffers"));
+    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                            .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
+    BL_TRY(vk_answer(device, device->fns.BeginCommandBuffer(out->buffers[out->n], &begin), "vkBeginCommandBuffer"));
+    barrier(device, out->buffers[out->n++], VK_PIPELINE_STAGE_TRANSFER_BIT, 0);
+    return BL_OK;
+}
+
+static bl_status end_buffer(struct vk_device *device, const struct vk_commands *out)
+{
+    return vk_answer(device, device->fns.EndCommandBuffer(out->buffers[out->n - 1]), "vkEndCommandBuffer");
+}
+
+static bl_status record_sorted(struct vk_device *device, struct vk_list *list, const uint32_t *sorted, bool timed, struct vk_commands *out)
+{
+    uint32_t wave = 1;
+    uint64_t work = 0;
+    BL_TRY(begin_buffer(device, list, out));
+    if (timed && list->n_nodes)
+        device->fns.CmdResetQueryPool(out->buffers[0], list->queries, 0, 2 * list->n_nodes);
+    for (uint32_t n = 0; n < list->n_nodes; n++) {
+        struct vk_node *node = &list->nodes[sorted[n]];
+        for (struct vk_dispatch *dispatch = node->dispatches; dispatch; dispatch = dispatch->next)
+            if (!dispatch->set)
+                BL_TRY(make_set(device, list, dispatch));
+        if (node->wave != wave && work + node->work_ns > MOST_WORK_NS) {
+            BL_TRY(end_buffer(device, out));
+            BL_TRY(begin_buffer(device, list, out));
+            work = 0;
+        } else if (node->wave != wave) {
+            barrier(device, out->buffers[out->n - 1], VK_PIPELINE_STAGE_TRANSFER_BIT, 0);
+        }
+        wave = node->wave;
+        work += node->work_ns;
+        const VkCommandBuffer commands = out->buffers[out->n - 1];
+        if (timed)
+            device->fns.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, list->queries, 2 * sorted[n]);
+        record(device, commands, node);
+        if (timed)
+            device->fns.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, list->queries, 2 * sorted[n] + 1);
+    }
+    barrier(device, out->buffers[out->n - 1], VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+    return end_buffer(device, out);
+}
+
+static bl_status record_all(struct vk_list *list, bool timed, struct vk_commands *out)
+{
+    uint32_t *sorted = NULL;
+    BL_TRY(sort_nodes(list, &sorted));
+    bl_status status = record_sorted((struct vk_device *)list->base.device, list, sorted, timed, out);
+    free(sorted);
+    return status;
+}
+
 bl_status vk_list_end(bl_list *base)
 {
     struct vk_list *list = (struct vk_list *)base;
     struct vk_device *device = (struct vk_device *)base->device;
     const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
     BL_TRY(vk_answer(device, device->fns.CreateCommandPool(device->handle, &pool, NULL, &list->pool), "vkCreateCommandPool"));
-    const VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = list->pool,
-                                                  .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
-    BL_TRY(vk_answer(device, device->fns.AllocateCommandBuffers(device->handle, &allocate, &list->commands), "vkAllocateCommandBuffers"));
-    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
-                                            .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
-    BL_TRY(vk_answer(device, device->fns.BeginCommandBuffer(list->commands, &begin), "vkBeginCommandBuffer"));
-    uint32_t *sorted = NULL, wave = 0;
-    bl_status status = BL_OK;
     BL_TRY(make_pool(device, list));
-    BL_TRY(sort_nodes(list, &sorted));
-    for (uint32_t n = 0; status == BL_OK && n < list->n_nodes; n++) {
-        const struct vk_node *node = &list->nodes[sorted[n]];
-        if (node->wave != wave) /* the first one: after what was submitted before */
-            barrier(device, list->commands, VK_PIPELINE_STAGE_TRANSFER_BIT, 0);
-        wave = node->wave;
-        status = record(device, list, node);
+    return record_all(list, false, &list->plain);
+}
+
+bl_status vk_list_commands(struct vk_list *list, const struct vk_commands **out)
+{
+    struct vk_device *device = (struct vk_device *)list->base.device;
+    *out = list->base.timed ? &list->timed : &list->plain;
+    if ((*out)->n)
+        return BL_OK;
+    struct vk_commands made = {0};
+    bl_status status = BL_OK;
+    const VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP,
+                                        .queryCount = 2 * list->n_nodes};
+    if (!list->queries && list->n_nodes)
+        status = vk_answer(device, device->fns.CreateQueryPool(device->handle, &info, NULL, &list->queries), "vkCreateQueryPool");
+    if (status == BL_OK)
+        status = record_all(list, true, &made);
+    if (status != BL_OK) {
+        free(made.buffers); /* the pool keeps the command buffers */
+        return bl_error_trace(status, __FILE__, __LINE__);
     }
-    free(sorted);
-    BL_TRY(status);
-    barrier(device, list->commands, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
-    BL_TRY(vk_answer(device, device->fns.EndCommandBuffer(list->commands), "vkEndCommandBuffer"));
-    free_nodes(list);
+    list->timed = made;
     return BL_OK;
+}
+
+bl_status vk_list_timings(bl_list *base, bl_node_timing *out)
+{
+    struct vk_list *list = (struct vk_list *)base;
+    struct vk_device *device = (struct vk_device *)base->device;
+    uint64_t *stamps = malloc((2 * (size_t)list->n_nodes + 1) * sizeof *stamps);
+    if (!stamps)
+        BL_FAIL(BL_ENOMEM, "list: out of memory for %u time stamps", 2 * list->n_nodes);
+    bl_status status = BL_OK;
+    if (list->n_nodes)
+        status = vk_answer(device,
+                           device->fns.GetQueryPoolResults(device->handle, list->queries, 0, 2 * list->n_nodes, 2 * list->n_nodes * sizeof *stamps,
+                                                           stamps, sizeof *stamps, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
+                           "vkGetQueryPoolResults");
+    uint64_t first = UINT64_MAX;
+    for (uint32_t n = 0; n < 2 * list->n_nodes; n++)
+        if ((stamps[n] &= device->stamp_mask) < first)
+            first = stamps[n];
+    for (uint32_t n = 0; status == BL_OK && n < list->n_nodes; n++) {
+        out[n].begin_ns = (uint64_t)((double)(stamps[2 * n] - first) * device->ns_per_tick);
+        out[n].end_ns = (uint64_t)((double)(stamps[2 * n + 1] - first) * device->ns_per_tick);
+    }
+    free(stamps);
+    return status;
 }

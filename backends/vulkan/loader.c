@@ -4,6 +4,8 @@
 #include <dlfcn.h>
 #include <string.h>
 
+void (*vk_wrap)(struct vk_instance *instance, struct vk_device_fns *device);
+
 /* ISO C has no cast between object and function pointers. */
 static PFN_vkGetInstanceProcAddr entry_of(void *library)
 {
@@ -22,11 +24,9 @@ static bl_status create(struct vk_instance *out)
     if (!get)
         BL_FAIL(BL_EUNSUPPORTED, "libvulkan.so.1 has no vkGetInstanceProcAddr");
 #define VK_GLOBAL(name) out->name = (PFN_vk##name)get(VK_NULL_HANDLE, "vk" #name);
-#define VK_INSTANCE(name)
-#define VK_DEVICE(name)
 #include "vk_fns.def"
-#undef VK_GLOBAL
-#undef VK_INSTANCE
+    if (vk_wrap)
+        vk_wrap(out, NULL);
     uint32_t version = 0;
     if (!out->EnumerateInstanceVersion || !out->CreateInstance || out->EnumerateInstanceVersion(&version) != VK_SUCCESS ||
         version < VK_API_VERSION_1_1)
@@ -39,15 +39,13 @@ static bl_status create(struct vk_instance *out)
         out->handle = VK_NULL_HANDLE;
         BL_FAIL(BL_EUNSUPPORTED, "no Vulkan driver: vkCreateInstance answered %s", vk_result_name(result));
     }
-#define VK_GLOBAL(name)
 #define VK_INSTANCE(name)                                                   \
     out->name = (PFN_vk##name)get(out->handle, "vk" #name);                 \
     if (!out->name)                                                         \
         BL_FAIL(BL_EUNSUPPORTED, "the Vulkan loader has no vk" #name);
 #include "vk_fns.def"
-#undef VK_GLOBAL
-#undef VK_INSTANCE
-#undef VK_DEVICE
+    if (vk_wrap)
+        vk_wrap(out, NULL);
     return BL_OK;
 }
 
@@ -71,16 +69,14 @@ void vk_instance_close(struct vk_instance *instance)
 
 bl_status vk_device_load(const struct vk_instance *instance, VkDevice device, struct vk_device_fns *out)
 {
-#define VK_GLOBAL(name)
-#define VK_INSTANCE(name)
+#define VK_OPTIONAL(name) out->name = (PFN_vk##name)instance->GetDeviceProcAddr(device, "vk" #name);
 #define VK_DEVICE(name)                                                               \
     out->name = (PFN_vk##name)instance->GetDeviceProcAddr(device, "vk" #name);        \
     if (!out->name)                                                                   \
         BL_FAIL(BL_EUNSUPPORTED, "the Vulkan driver has no vk" #name);
 #include "vk_fns.def"
-#undef VK_GLOBAL
-#undef VK_INSTANCE
-#undef VK_DEVICE
+    if (vk_wrap)
+        vk_wrap(NULL, out);
     return BL_OK;
 }
 

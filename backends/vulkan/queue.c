@@ -10,7 +10,7 @@ struct vk_flight {
     struct vk_flight *next;
     struct vk_queue *queue;
     uint64_t value;
-    VkCommandBuffer commands;
+    const struct vk_commands *commands;
     VkFence fence;
     bl_fence *waits;
     uint32_t n_waits;
@@ -115,6 +115,18 @@ static bool may_go(const struct vk_flight *flight)
     return true;
 }
 
+/* One call per command buffer, the fence with the last: a driver's watchdog looks at single submissions. */
+static VkResult hand_over(struct vk_device *device, const struct vk_flight *flight)
+{
+    VkResult result = VK_SUCCESS;
+    for (uint32_t c = 0; result == VK_SUCCESS && c < flight->commands->n; c++) {
+        const VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1,
+                                   .pCommandBuffers = &flight->commands->buffers[c]};
+        result = device->fns.QueueSubmit(device->queue, 1, &info, c + 1 == flight->commands->n ? flight->fence : VK_NULL_HANDLE);
+    }
+    return result;
+}
+
 /* The lock is held: hands over everything that may go. */
 static bl_status flush(struct vk_device *device)
 {
@@ -124,8 +136,7 @@ static bl_status flush(struct vk_device *device)
             queue = queue->next;
             continue;
         }
-        const VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &flight->commands};
-        VkResult result = device->fns.QueueSubmit(device->queue, 1, &info, flight->fence);
+        VkResult result = hand_over(device, flight);
         if (result != VK_SUCCESS) {
             /* What was promised to others cannot be kept: the device is as good as lost. */
             device->lost = true;
@@ -169,6 +180,8 @@ bl_status vk_queue_submit(bl_queue *base, bl_list *list, const bl_fence *waits, 
     struct vk_device *device = (struct vk_device *)base->device;
     struct vk_queue *queue = (struct vk_queue *)base;
     struct vk_flight *flight = NULL;
+    const struct vk_commands *commands = NULL;
+    BL_TRY(vk_list_commands((struct vk_list *)list, &commands));
     bl_status status = take_flight(device, &flight);
     bl_fence *kept = n_waits ? malloc(n_waits * sizeof *kept) : NULL;
     if (status == BL_OK && n_waits && !kept)
@@ -184,7 +197,7 @@ bl_status vk_queue_submit(bl_queue *base, bl_list *list, const bl_fence *waits, 
     }
     for (uint32_t w = 0; w < n_waits; w++)
         kept[w] = waits[w];
-    *flight = (struct vk_flight){.queue = queue, .value = value, .commands = ((struct vk_list *)list)->commands, .fence = flight->fence,
+    *flight = (struct vk_flight){.queue = queue, .value = value, .commands = commands, .fence = flight->fence,
                                  .waits = kept, .n_waits = n_waits};
     pthread_mutex_lock(&device->lock);
     collect(device);

@@ -18,21 +18,13 @@ struct vk_instance {
     VkInstance handle;
 #define VK_GLOBAL(name) PFN_vk##name name;
 #define VK_INSTANCE(name) PFN_vk##name name;
-#define VK_DEVICE(name)
 #include "vk_fns.def"
-#undef VK_GLOBAL
-#undef VK_INSTANCE
-#undef VK_DEVICE
 };
 
 struct vk_device_fns {
-#define VK_GLOBAL(name)
-#define VK_INSTANCE(name)
 #define VK_DEVICE(name) PFN_vk##name name;
+#define VK_OPTIONAL(name) PFN_vk##name name;
 #include "vk_fns.def"
-#undef VK_GLOBAL
-#undef VK_INSTANCE
-#undef VK_DEVICE
 };
 
 #define VK_BINDINGS 6u /* storage buffers per shader: what every device has, and what every op but a grouped linear needs */
@@ -59,10 +51,17 @@ struct vk_device {
     uint32_t family;
     VkPhysicalDeviceMemoryProperties memory;
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
-    _Atomic uint64_t allocated;
+    bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
+    double ns_per_tick;                  /* of time stamps; 0: there are none */
+    uint64_t stamp_mask;
+    uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
+
+    pthread_mutex_t memory_lock;
+    struct vk_block *blocks;             /* memory lock */
+    _Atomic uint64_t allocated;          /* bytes of all blocks */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;              /* a submission has gone to the VkQueue, one is complete, or the device is lost */
@@ -72,11 +71,28 @@ struct vk_device {
     struct vk_flight *spare;             /* fences to be used again */
 };
 
+/* memory.c: what a buffer wants, and what it gets. */
+struct vk_block;
+struct vk_span;
+struct vk_wish {
+    uint32_t type;
+    uint64_t bytes, alignment;
+    bool map;
+    const VkImportMemoryHostPointerInfoEXT *import; /* or NULL */
+};
+struct vk_place {
+    struct vk_block *block;
+    struct vk_span *span;
+    VkDeviceMemory memory;
+    uint64_t offset;
+    void *host; /* NULL when not mapped */
+};
+
 struct vk_buffer {
     bl_buffer base;
     VkBuffer handle;
-    VkDeviceMemory memory;
-    uint64_t bytes;
+    struct vk_place place;
+    uint64_t bytes, bias; /* bias: from the VkBuffer's first byte to the buffer's; imported memory begins at a page */
 };
 
 struct vk_kernel {
@@ -89,6 +105,7 @@ struct vk_kernel {
 struct vk_dispatch {
     struct vk_dispatch *next;    /* of the same node, free of this one: the segments of a grouped launch */
     VkPipeline pipeline;
+    VkDescriptorSet set;
     VkDescriptorBufferInfo bindings[VK_BINDINGS];
     uint32_t grid[3];
     struct vk_push push;
@@ -100,6 +117,13 @@ struct vk_node {
     VkBuffer to, from; /* from VK_NULL_HANDLE: a fill */
     uint64_t to_offset, from_offset, bytes;
     uint32_t pattern;
+    uint64_t work_ns; /* a pessimist's guess */
+};
+
+/* What one submission hands over, in order; several where one would keep a slow device busy for longer than watchdogs bear. */
+struct vk_commands {
+    VkCommandBuffer *buffers;
+    uint32_t n;
 };
 
 struct vk_list {
@@ -109,9 +133,13 @@ struct vk_list {
     VkDescriptorPool sets;
     uint32_t wave_of_lane[BL_MAX_LANES];
     VkCommandPool pool;
-    VkCommandBuffer commands;
+    struct vk_commands plain, timed; /* timed: recorded when the first submission with timings comes */
+    VkQueryPool queries;             /* two time stamps per node */
 };
 
+/* NULL but in tests, which put functions of their own into the tables: called when the table of the loader and the instance (then `device`
+ * is NULL) or that of a device is complete. */
+extern void (*vk_wrap)(struct vk_instance *instance, struct vk_device_fns *device);
 /* Opens the loader and makes an instance; on failure nothing is left and the error says what is missing. */
 bl_status vk_instance_open(struct vk_instance *out) BL_MUST_USE;
 void vk_instance_close(struct vk_instance *instance);
@@ -120,10 +148,15 @@ bl_status vk_device_load(const struct vk_instance *instance, VkDevice device, st
 bl_status vk_instance_devices(const struct vk_instance *instance, VkPhysicalDevice *out, uint32_t n_out, uint32_t *n) BL_MUST_USE;
 /* Describes device `index`, as found by a child process once per process; false past the last. */
 bool vk_probe(uint32_t index, bl_device_info *out);
+/* False: no GPU in sight, so nothing that auto could take. */
+bool vk_hopeful(void);
 /* Turns an answer of Vulkan into a status with a line of text; remembers a lost device. */
 bl_status vk_answer(struct vk_device *device, VkResult result, const char *what) BL_MUST_USE;
 const char *vk_result_name(VkResult result);
 
+/* Thread safe. */
+bl_status vk_memory_take(struct vk_device *device, const struct vk_wish *wish, struct vk_place *out) BL_MUST_USE;
+void vk_memory_give(struct vk_device *device, const struct vk_place *place);
 bl_status vk_buffer_create(bl_device *device, const bl_buffer_params *params, bl_buffer **out) BL_MUST_USE;
 void vk_buffer_destroy(bl_buffer *buffer);
 
@@ -148,4 +181,7 @@ bl_status vk_list_fill(bl_list *list, uint32_t node, bl_buffer *buffer, uint64_t
                        const struct bl_recorded_order *order) BL_MUST_USE;
 bl_status vk_list_end(bl_list *list) BL_MUST_USE;
 void vk_list_destroy(bl_list *list);
+bl_status vk_list_timings(bl_list *list, bl_node_timing *out) BL_MUST_USE;
+/* What a submission of the list hands over, with time stamps if the list is timed. */
+bl_status vk_list_commands(struct vk_list *list, const struct vk_commands **out) BL_MUST_USE;
 #endif

@@ -157,13 +157,14 @@ static void dump_json(const struct printer *p)
 static bl_status dump_stats(const struct printer *p)
 {
     bl_print(&p->out, "graph %s: %u nodes, %u values, %u KV layers\n", p->g->text_name, p->g->n_nodes, p->g->n_values, p->g->n_kv_layers);
-    bl_print(&p->out, "%-16s %9s %6s %7s   attention block of layer 0\n", "schedule", "launches", "lanes", "steps");
+    bl_print(&p->out, "%-16s %9s %6s %7s %6s   attention block of layer 0\n", "schedule", "launches", "lanes", "steps", "idle");
     for (int k = 0; k < BL_SCHEDULE_COUNT; k++) {
         struct bl_schedule *s;
         BL_TRY(bl_schedule_create(p->g, (enum bl_schedule_kind)k, &s));
         uint32_t launches, steps;
         bl_schedule_block_steps(p->g, s, 0, &launches, &steps);
-        bl_print(&p->out, "%-16s %9u %6u %7u   %u launches, %u steps%s\n", bl_schedule_name(s->kind), s->n_launches, s->n_lanes, s->n_steps, launches, steps,
+        bl_print(&p->out, "%-16s %9u %6u %7u %4.0f %%   %u launches, %u steps%s\n", bl_schedule_name(s->kind), s->n_launches, s->n_lanes, s->n_steps,
+                 100 * bl_schedule_idle(p->g, s), launches, steps,
               s->kind == p->s->kind ? "   (chosen)" : "");
         bl_schedule_destroy(s);
     }

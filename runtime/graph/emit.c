@@ -179,6 +179,8 @@ static bl_status draft_node(const struct emitter *e, const struct bl_node *n, st
         break;
     case BL_NODE_EMBED: /* these have emitters of their own */
     case BL_NODE_LINEAR:
+    case BL_NODE_IMPORT:
+    case BL_NODE_EXPORT:
     case BL_NODE_OP_COUNT:
         BL_FAIL(BL_EINTERNAL, "%s:%u: no emission for op %d", g->text_name, n->line, (int)n->op);
     }
@@ -193,7 +195,10 @@ static void label_launch(const struct emitter *e, const struct bl_launch *launch
     out[0] = 0;
     for (uint32_t i = 0; i < launch->n_nodes && n < out_bytes; i++) {
         const struct bl_node *node = &e->g->nodes[launch->nodes[i]];
-        const char *name = node->out != BL_NO_ID ? e->g->values[node->out].name : node->kv_part ? "v" : "k";
+        const char *name = node->out != BL_NO_ID       ? e->g->values[node->out].name
+                           : node->op == BL_NODE_EXPORT ? e->g->values[node->in[0]].name
+                           : node->kv_part              ? "v"
+                                                        : "k";
         int written = snprintf(out + n, out_bytes - n, "%s%s %s", i ? " + " : "", bl_node_op_name(node->op), name ? name : "");
         n += written > 0 ? (size_t)written : 0;
     }
@@ -209,11 +214,29 @@ static void begin_draft(const struct emitter *e, struct draft *d)
     bind(d, e->t->step, 0, e->t->step_bytes, BL_READ);
 }
 
+/* Where a launch stands: its lane, what it waits for, its label. */
+struct place {
+    uint32_t waits[BL_SCHEDULE_LANES * 4];
+    char label[96];
+    bl_order order;
+};
+
+static bl_status place_launch(const struct emitter *e, uint32_t index, struct place *p)
+{
+    const struct bl_launch *launch = &e->s->launches[index];
+    if (launch->n_waits > sizeof p->waits / sizeof p->waits[0])
+        BL_FAIL(BL_EINTERNAL, "%s:%u: %u waits", e->g->text_name, e->g->nodes[launch->nodes[0]].line, launch->n_waits);
+    for (uint32_t i = 0; i < launch->n_waits; i++)
+        p->waits[i] = e->node_of_launch[e->s->waits[launch->first_wait + i]];
+    label_launch(e, launch, p->label, sizeof p->label);
+    p->order = (bl_order){launch->lane, p->waits, launch->n_waits, p->label};
+    return BL_OK;
+}
+
 /* Records one dispatch of a launch. Those of one launch are in one lane, so in order; others wait for the last. */
 static bl_status record(struct emitter *e, uint32_t index, const struct draft *d)
 {
-    const struct bl_launch *launch = &e->s->launches[index];
-    uint32_t line = e->g->nodes[launch->nodes[0]].line;
+    uint32_t line = e->g->nodes[e->s->launches[index].nodes[0]].line;
     bl_kernel *kernel;
     bl_status status = bl_kernel_get(e->t->device, d->key, &kernel);
     if (status == BL_EUNSUPPORTED) {
@@ -222,16 +245,10 @@ static bl_status record(struct emitter *e, uint32_t index, const struct draft *d
         BL_FAIL(BL_EUNSUPPORTED, "%s:%u: device %s has no kernel %s", e->g->text_name, line, bl_device_caps(e->t->device)->backend, name);
     }
     BL_TRY(status);
-    uint32_t waits[BL_SCHEDULE_LANES * 4];
-    if (launch->n_waits > sizeof waits / sizeof waits[0])
-        BL_FAIL(BL_EINTERNAL, "%s:%u: %u waits", e->g->text_name, line, launch->n_waits);
-    for (uint32_t i = 0; i < launch->n_waits; i++)
-        waits[i] = e->node_of_launch[e->s->waits[launch->first_wait + i]];
-    char label[96];
-    label_launch(e, launch, label, sizeof label);
+    struct place place;
+    BL_TRY(place_launch(e, index, &place));
     bl_dispatch dispatch = {kernel, {d->size[0], d->size[1], d->size[2]}, d->bindings, d->n_bindings, &d->push, d->push_bytes};
-    bl_order order = {launch->lane, waits, launch->n_waits, label};
-    return bl_list_dispatch(e->list, &dispatch, &order, &e->node_of_launch[index]);
+    return bl_list_dispatch(e->list, &dispatch, &place.order, &e->node_of_launch[index]);
 }
 
 /* How many rows of a matrix one binding holds; matrices beyond it are worked on in pieces. */
@@ -343,6 +360,20 @@ static bl_status emit_linear(struct emitter *e, uint32_t index)
     return record(e, index, &d);
 }
 
+/* A value that crosses the border of a part. */
+static bl_status emit_border(struct emitter *e, uint32_t index)
+{
+    const struct bl_node *n = &e->g->nodes[e->s->launches[index].nodes[0]];
+    bool import = n->op == BL_NODE_IMPORT;
+    uint32_t v = import ? n->out : n->in[0];
+    uint64_t bytes = bl_value_bytes(&e->g->values[v], e->rows, e->out_rows), inside = e->plan->offset[v], outside = e->plan->border[v];
+    struct place place;
+    BL_TRY(place_launch(e, index, &place));
+    if (import)
+        return bl_list_copy(e->list, e->t->activations, inside, e->t->imports, outside, bytes, &place.order, &e->node_of_launch[index]);
+    return bl_list_copy(e->list, e->t->exports, outside, e->t->activations, inside, bytes, &place.order, &e->node_of_launch[index]);
+}
+
 static bl_status emit_launch(struct emitter *e, uint32_t index)
 {
     const struct bl_node *first = &e->g->nodes[e->s->launches[index].nodes[0]];
@@ -350,6 +381,8 @@ static bl_status emit_launch(struct emitter *e, uint32_t index)
         return emit_linear(e, index);
     if (first->op == BL_NODE_EMBED)
         return emit_embed(e, index);
+    if (first->op == BL_NODE_IMPORT || first->op == BL_NODE_EXPORT)
+        return emit_border(e, index);
     struct draft d;
     begin_draft(e, &d);
     BL_TRY(draft_node(e, first, &d));

@@ -48,10 +48,12 @@ struct bl_graph_source {
 
 /* ---- the graph ---- */
 
-/* X(NAME, name): ops of nodes; the same words in dumps. LINEAR becomes matvec or matmul when a list is recorded. */
+/* X(NAME, name): ops of nodes; the same words in dumps. LINEAR becomes matvec or matmul when a list is recorded. IMPORT and EXPORT are
+ * copies at the border of a part (cut.c): from memory that the host fills, to memory that the host reads. */
 #define BL_NODE_OPS(X)                                                                                                          \
     X(EMBED, embed) X(LINEAR, linear) X(QUANTIZE, quantize) X(RMS_NORM, rms_norm) X(LAYER_NORM, layer_norm) X(ROPE_TABLE, rope_table) \
-    X(ROPE, rope) X(KV_STORE, kv_store) X(ATTENTION, attention) X(UNARY, unary) X(BINARY, binary) X(GLU, glu) X(SELECT, select)
+    X(ROPE, rope) X(KV_STORE, kv_store) X(ATTENTION, attention) X(UNARY, unary) X(BINARY, binary) X(GLU, glu) X(SELECT, select) \
+    X(IMPORT, import) X(EXPORT, export)
 enum bl_node_op {
 #define BL_NODE_ENUM(NAME, name) BL_NODE_##NAME,
     BL_NODE_OPS(BL_NODE_ENUM)
@@ -80,7 +82,7 @@ struct bl_node {
     enum bl_node_op op;
     uint32_t n_in;
     uint32_t in[BL_NODE_MAX_IN]; /* values. linear: x, residual or BL_NO_ID. rope: x, table. attention: q. glu: gate, up */
-    uint32_t out;                /* value; BL_NO_ID for kv_store */
+    uint32_t out;                /* value; BL_NO_ID for kv_store and export */
     struct bl_weight weight, bias;
     uint32_t constant;           /* rope_table: first word of its turns in the graph's constants */
     uint32_t layer;              /* kv_store, attention: which KV layer; else BL_NO_ID */
@@ -126,7 +128,7 @@ struct bl_graph {
     uint32_t n_params, cap_params;
     uint32_t *constants;         /* words worked out by the text, for kernels */
     uint32_t n_constants, cap_constants;
-    uint32_t logits;             /* value */
+    uint32_t logits;             /* value; BL_NO_ID in a part that does not make them */
     uint8_t *tensor_used;        /* [source.n_tensors] */
 };
 
@@ -142,6 +144,13 @@ const struct bl_graph_param *bl_graph_find_param(const struct bl_graph *graph, c
  * fuse.c: applies the rewrite table until nothing changes. Both keep the order of nodes a legal serial order. */
 bl_status bl_graph_lower(struct bl_graph *graph, bool q8) BL_MUST_USE;
 bl_status bl_graph_fuse(struct bl_graph *graph) BL_MUST_USE;
+
+/* cut.c: a graph for several devices. A unit is one iteration of the outermost repeat, or what lies before or after all
+ * iterations: 0 .. count - 1 in the order of nodes. unit_of_node (may be NULL) has room for n_nodes. Returns the count. */
+uint32_t bl_graph_units(const struct bl_graph *graph, uint32_t *unit_of_node);
+/* Nodes first .. end as a graph of its own, with import nodes for what earlier nodes made and export nodes for what later ones read.
+ * Values, KV layers and constants keep their numbers; names are borrowed from `graph`, which must live longer. Every node: a copy. */
+bl_status bl_graph_cut(const struct bl_graph *graph, uint32_t first, uint32_t end, struct bl_graph **out) BL_MUST_USE;
 
 /* build.c: node constructors with shape inference; messages go through BL_FAIL with the line. Used by eval.c only. */
 bl_status bl_graph_add_value(struct bl_graph *g, uint32_t rows, uint32_t columns, enum bl_format format, uint32_t *out) BL_MUST_USE;
@@ -184,6 +193,8 @@ struct bl_schedule {
     uint32_t *clocks;                   /* [n_launches][n_lanes]: launches of the lane that happen before (count) */
     uint32_t *launch_of_node;
 };
+/* Share of the lanes' time in which they wait for others, if a launch takes as long as it reads bytes: an estimate, before any device. */
+double bl_schedule_idle(const struct bl_graph *graph, const struct bl_schedule *schedule);
 bl_status bl_schedule_create(const struct bl_graph *graph, enum bl_schedule_kind kind, struct bl_schedule **out) BL_MUST_USE;
 void bl_schedule_destroy(struct bl_schedule *schedule);
 /* True when launch a is complete before b starts, whatever the timing. */
@@ -198,6 +209,8 @@ void bl_schedule_block_steps(const struct bl_graph *graph, const struct bl_sched
 struct bl_plan {
     uint64_t *offset;  /* [graph->n_values]; UINT64_MAX for unused values and for the logits, which have a buffer of their own */
     uint64_t bytes;    /* size of the activation buffer */
+    uint64_t *border;  /* [graph->n_values]; where an imported or exported value lies in the buffer that crosses; else UINT64_MAX */
+    uint64_t import_bytes, export_bytes; /* sizes of these two buffers; 0: nothing crosses there */
 };
 /* For `rows` step rows and `out_rows` output rows. Two values share bytes only if the schedule's partial order separates their lives. */
 bl_status bl_plan_create(const struct bl_graph *graph, const struct bl_schedule *schedule, uint32_t rows, uint32_t out_rows,
@@ -212,6 +225,7 @@ uint64_t bl_value_bytes(const struct bl_value *value, uint32_t rows, uint32_t ou
 struct bl_emit_target {
     bl_device *device;
     bl_buffer *activations, *step, *logits, *constants; /* constants: those of the graph; NULL if it has none */
+    bl_buffer *imports, *exports;           /* for plan->border; NULL where nothing crosses */
     uint64_t logits_bytes_per_row;
     bl_buffer *kv;
     enum bl_format kv_format;

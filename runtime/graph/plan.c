@@ -109,6 +109,20 @@ static bl_status collect_uses(struct planner *p)
     return BL_OK;
 }
 
+/* What crosses a border lies one value after the other, in the order of nodes. */
+static void place_borders(struct bl_plan *plan, const struct bl_graph *g, uint32_t rows, uint32_t out_rows)
+{
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        const struct bl_node *n = &g->nodes[i];
+        if (n->op != BL_NODE_IMPORT && n->op != BL_NODE_EXPORT)
+            continue;
+        uint32_t v = n->op == BL_NODE_IMPORT ? n->out : n->in[0];
+        uint64_t *end = n->op == BL_NODE_IMPORT ? &plan->import_bytes : &plan->export_bytes;
+        plan->border[v] = *end;
+        *end += (bl_value_bytes(&g->values[v], rows, out_rows) + 63) & ~UINT64_C(63);
+    }
+}
+
 bl_status bl_plan_create(const struct bl_graph *graph, const struct bl_schedule *schedule, uint32_t rows, uint32_t out_rows, uint64_t alignment,
                          struct bl_plan **out)
 {
@@ -121,11 +135,15 @@ bl_status bl_plan_create(const struct bl_graph *graph, const struct bl_schedule 
     bl_status status = BL_OK;
     if (plan)
         plan->offset = malloc(n * sizeof *plan->offset);
-    if (!plan || !plan->offset || !p.producer || !p.first_use || !p.n_uses || !p.placed) {
+    if (plan)
+        plan->border = malloc(n * sizeof *plan->border);
+    if (!plan || !plan->offset || !plan->border || !p.producer || !p.first_use || !p.n_uses || !p.placed) {
         status = bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "%s: no memory for the memory plan", graph->text_name);
         goto out;
     }
     memset(plan->offset, 0xff, n * sizeof *plan->offset);
+    memset(plan->border, 0xff, n * sizeof *plan->border);
+    place_borders(plan, graph, rows, out_rows);
     status = collect_uses(&p);
     if (status != BL_OK)
         goto out;
@@ -170,5 +188,6 @@ void bl_plan_destroy(struct bl_plan *plan)
     if (!plan)
         return;
     free(plan->offset);
+    free(plan->border);
     free(plan);
 }

@@ -312,6 +312,24 @@ bool bl_schedule_before(const struct bl_schedule *s, uint32_t a, uint32_t b)
     return s->clocks[(size_t)b * BL_SCHEDULE_LANES + s->launches[a].lane] > s->launches[a].index_in_lane;
 }
 
+double bl_schedule_idle(const struct bl_graph *g, const struct bl_schedule *s)
+{
+    double free_at[BL_SCHEDULE_LANES] = {0}, busy = 0, end = 0;
+    double *finish = calloc(s->n_launches ? s->n_launches : 1, sizeof *finish);
+    for (uint32_t l = 0; finish && l < s->n_launches; l++) {
+        const struct bl_launch *launch = &s->launches[l];
+        double start = free_at[launch->lane], cost = (double)launch_cost(g, launch);
+        for (uint32_t k = 0; k < launch->n_waits; k++)
+            if (finish[s->waits[launch->first_wait + k]] > start)
+                start = finish[s->waits[launch->first_wait + k]];
+        finish[l] = free_at[launch->lane] = start + cost;
+        busy += cost;
+        end = finish[l] > end ? finish[l] : end;
+    }
+    free(finish);
+    return end > 0 ? 1 - busy / (end * s->n_lanes) : 0;
+}
+
 /* ---- the attention block of a layer ---- */
 
 void bl_schedule_block_steps(const struct bl_graph *g, const struct bl_schedule *s, uint32_t layer, uint32_t *n_launches, uint32_t *n_steps)

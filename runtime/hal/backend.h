@@ -113,11 +113,13 @@ struct bl_list {
 struct bl_backend {
     const char *name;
     uint32_t abi;
-    uint32_t score;                  /* "auto" takes the highest that can be opened, the first of equals; 0 = never */
+    uint32_t score;                  /* the largest score that describe gives any device; 0: "auto" never takes one, nor asks */
     bool wraps;                      /* opened as "name(inner)": params->device of open is then "inner" */
-    /* Describes device `index` (0, 1, ...). Returns false past the last. A back end that cannot work here describes device 0 with
+    /* Describes device `index` (0, 1, ...), with its score. Returns false past the last. A back end that cannot work here describes device 0 with
      * why_missing filled. */
     bool (*describe)(uint32_t index, bl_device_info *out);
+    /* optional: false where no driver need be started to know that none of its devices would score above the CPU; at most some file look-ups */
+    bool (*hopeful)(void);
     bl_status (*open)(uint32_t index, const bl_device_params *params, bl_device **out);
 };
 

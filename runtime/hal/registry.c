@@ -1,6 +1,7 @@
 /* registry.c: the back ends in this program, the names of their devices, and "auto". Owns the only list of back ends; knows nothing of any
  * of them. The list itself comes from the build: a folder under backends/ and its name in backends/meson.build. */
 #include "hal/core.h"
+#include "hal/devices.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -64,22 +65,36 @@ static bool parse_id(const char *id, char name[static 16], uint32_t *index, char
     return true;
 }
 
-/* The id of the best device that can be opened. */
-static bool choose_auto(char id[static 32])
+bool bl_device_choose(uint32_t below, bl_device_info *out)
 {
-    uint32_t best = 0;
+    bl_device_info best = {0}, info;
     for (uint32_t b = 0; b < BACKEND_COUNT; b++) {
-        bl_device_info info;
-        if (backends[b]->score <= best) /* cannot win: its drivers are left alone */
+        if (backends[b]->score <= best.score || (backends[b]->hopeful && !backends[b]->hopeful()))
             continue;
-        for (uint32_t index = 0; memset(&info, 0, sizeof info), backends[b]->describe(index, &info); index++) {
-            if (info.why_missing[0] != 0 || backends[b]->score <= best)
-                continue;
-            best = backends[b]->score;
-            memcpy(id, info.id, sizeof info.id);
-        }
+        for (uint32_t index = 0; memset(&info, 0, sizeof info), backends[b]->describe(index, &info); index++)
+            if (info.why_missing[0] == 0 && info.score > best.score && info.score < below)
+                best = info;
     }
-    return best > 0;
+    *out = best;
+    return best.score > 0;
+}
+
+bl_status bl_device_auto(bl_device_info *out, char why[256])
+{
+    bl_errors_clear();
+    REQUIRE_OBJECT(out);
+    REQUIRE_OBJECT(why);
+    if (!bl_device_choose(UINT32_MAX, out))
+        BL_FAIL(BL_EUNSUPPORTED, "no back end of this program can be opened here");
+    const char *what = out->score >= BL_SCORE_DISCRETE     ? "a GPU with memory of its own"
+                       : out->score >= BL_SCORE_INTEGRATED ? "a GPU that shares the processor's memory"
+                       : out->score >= BL_SCORE_CPU        ? "the best that there is"
+                                                           : "a processor that plays a GPU, and nothing better";
+    size_t n = (size_t)snprintf(why, 256, "%s", what);
+    for (uint32_t b = 0; b < BACKEND_COUNT; b++)
+        if (backends[b]->score > out->score && backends[b]->hopeful && !backends[b]->hopeful() && n < 200)
+            n += (size_t)snprintf(why + n, 256 - n, "; %s was not asked: this machine shows no GPU", backends[b]->name);
+    return BL_OK;
 }
 
 /* Cuts the names of the back ends to what fits: it is for a message. */
@@ -94,13 +109,14 @@ static const char *known_names(char out[static 128])
 
 bl_status bl_backend_open(const char *id, const bl_device_params *params, bl_device **out)
 {
-    char auto_id[32], name[16], inner[64], known[128];
+    char name[16], inner[64], known[128];
     uint32_t index;
+    bl_device_info best;
     *out = NULL;
     if (!id || strcmp(id, "auto") == 0) {
-        if (!choose_auto(auto_id))
+        if (!bl_device_choose(UINT32_MAX, &best))
             BL_FAIL(BL_EUNSUPPORTED, "device \"auto\": no back end of this program can be opened here (built in: %s)", known_names(known));
-        id = auto_id;
+        id = best.id;
     }
     if (!parse_id(id, name, &index, inner))
         BL_FAIL(BL_EUNSUPPORTED, "device \"%.64s\": not of the form NAME, NAME:INDEX or NAME(DEVICE)", id);

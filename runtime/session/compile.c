@@ -1,10 +1,10 @@
-/* compile.c: from a model file to a scheduled graph. */
+/* compile.c: from a model file to a graph that can be scheduled. */
 #include "base/error.h"
 #include "session/session.h"
 
 #include <string.h>
 
-static bl_status find_schedule(const char *name, enum bl_schedule_kind *out)
+bl_status bl_schedule_find(const char *name, enum bl_schedule_kind *out)
 {
     *out = BL_DEFAULT_SCHEDULE;
     if (!name)
@@ -19,12 +19,9 @@ static bl_status find_schedule(const char *name, enum bl_schedule_kind *out)
 }
 
 bl_status bl_compile(const struct bl_model_file *file, const struct bl_graph_source *source, const struct bl_compile_params *params,
-                     struct bl_graph **graph, struct bl_schedule **schedule)
+                     struct bl_graph **graph)
 {
     *graph = NULL;
-    *schedule = NULL;
-    enum bl_schedule_kind kind;
-    BL_TRY(find_schedule(params->schedule, &kind));
     struct bl_graph_text own = {params->graph_name ? params->graph_name : "--graph", params->graph_text,
                                 params->graph_text ? strlen(params->graph_text) : 0};
     struct bl_graph_text text;
@@ -33,8 +30,6 @@ bl_status bl_compile(const struct bl_model_file *file, const struct bl_graph_sou
     bl_status status = bl_graph_lower(*graph, params->q8);
     if (status == BL_OK)
         status = bl_graph_fuse(*graph);
-    if (status == BL_OK)
-        status = bl_schedule_create(*graph, kind, schedule);
     if (status != BL_OK) {
         bl_graph_destroy(*graph);
         *graph = NULL;

@@ -1,5 +1,5 @@
-/* engine.c: steps. Owns the buffers of a model, its recorded lists and its page pool; turns rows into step buffers, submits, waits. Knows no
- * op and no text. */
+/* engine.c: steps. Owns the page pool of a model and the words of its step; turns rows into steps, runs them through the parts in order, and
+ * repeats a step whose device failed. Knows no op, no text and no device. */
 #include "base/checked.h"
 #include "base/error.h"
 #include "session/session.h"
@@ -7,46 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t bucket_of(uint32_t rows)
+static uint32_t power_of_two(uint32_t rows)
 {
-    uint32_t b = 0;
-    while ((1u << b) < rows)
-        b++;
-    return b;
-}
-
-static bl_status create_buffer(bl_model *m, uint64_t bytes, bl_memory_kind kind, const char *label, bl_buffer **out)
-{
-    bl_buffer_params params = {.bytes = bytes, .kind = kind, .label = label};
-    if (bl_buffer_create(m->device, &params, out) == BL_OK)
-        return BL_OK;
-    uint64_t free_bytes = 0, total = 0;
-    bl_errors_clear();
-    if (bl_device_memory(m->device, &free_bytes, &total) != BL_OK)
-        bl_errors_clear();
-    BL_FAIL(BL_EDEVMEM, "%s: no memory for the %s of %u positions: %llu MB, limit %llu MB free: give a smaller context", bl_model_file_path(m->file), label,
-            m->context, (unsigned long long)(bytes >> 20), (unsigned long long)(free_bytes >> 20));
-}
-
-/* The page pools: K and V of every layer, each [n_pages][heads][32][d]. Untouched pages of the pool cost no memory on the CPU. */
-static bl_status create_kv(bl_model *m)
-{
-    uint64_t element = m->kv_format == BL_FMT_F16 ? 2 : 4, total = 0;
-    m->kv_offset = calloc(m->graph->n_kv_layers ? 2 * (size_t)m->graph->n_kv_layers : 1, sizeof *m->kv_offset);
-    if (!m->kv_offset)
-        BL_FAIL(BL_ENOMEM, "%s: no memory for %u layers", bl_model_file_path(m->file), m->graph->n_kv_layers);
-    for (uint32_t l = 0; l < m->graph->n_kv_layers; l++) {
-        const struct bl_kv_layer *kv = &m->graph->kv_layers[l];
-        for (uint32_t part = 0; part < 2; part++) {
-            uint64_t bytes;
-            m->kv_offset[2 * l + part] = total;
-            if (!bl_ck_mul((uint64_t)kv->heads * (part ? kv->d_v : kv->d_k) * element * BL_KV_PAGE, m->n_pages, &bytes) ||
-                !bl_ck_align(bytes, 64, &bytes) || !bl_ck_add(total, bytes, &total))
-                BL_FAIL(BL_ELIMIT, "%s: the KV cache for %u positions does not fit the address space", bl_model_file_path(m->file), m->context);
-        }
-    }
-    m->kv_bytes = total;
-    return create_buffer(m, total ? total : 64, BL_MEM_DEVICE, "KV cache", &m->kv);
+    uint32_t power = 1;
+    while (power < rows)
+        power *= 2;
+    return power;
 }
 
 static bl_status create_pages(bl_model *m)
@@ -56,8 +22,10 @@ static bl_status create_pages(bl_model *m)
     if (n_pages > UINT32_MAX / 2)
         BL_FAIL(BL_ELIMIT, "%s: %u sequences of %u positions: too many pages", bl_model_file_path(m->file), m->max_sequences, m->context);
     m->n_pages = (uint32_t)n_pages;
+    m->step_bytes = 4 * ((uint64_t)BL_STEP_PAGES + n_pages);
     m->free_pages = malloc(n_pages * sizeof *m->free_pages);
-    if (!m->free_pages)
+    m->step = calloc(1, (size_t)m->step_bytes);
+    if (!m->free_pages || !m->step)
         BL_FAIL(BL_ENOMEM, "%s: no memory for %u pages", bl_model_file_path(m->file), m->n_pages);
     for (uint32_t i = 0; i < m->n_pages; i++) /* the lowest page is taken first */
         m->free_pages[i] = m->n_pages - 1 - i;
@@ -65,63 +33,25 @@ static bl_status create_pages(bl_model *m)
     return BL_OK;
 }
 
-static bl_status create_constants(bl_model *m)
-{
-    uint64_t bytes = (uint64_t)m->graph->n_constants * 4;
-    if (!bytes)
-        return BL_OK;
-    BL_TRY(create_buffer(m, bytes, BL_MEM_UPLOAD, "constants", &m->constants));
-    memcpy(bl_buffer_host(m->constants), m->graph->constants, (size_t)bytes);
-    return bl_buffer_sync(m->constants, 0, bytes, true);
-}
-
 bl_status bl_engine_init(bl_model *m)
 {
-    uint32_t batch_rows = 1u << bucket_of(m->batch);
-    m->out_rows = 1u << bucket_of(m->max_outputs < m->batch ? m->max_outputs : m->batch);
+    m->batch_rows = power_of_two(m->batch);
+    m->out_rows = power_of_two(m->max_outputs < m->batch ? m->max_outputs : m->batch);
     BL_TRY(create_pages(m));
-    BL_TRY(create_kv(m));
-    BL_TRY(create_constants(m));
-    m->step_bytes = 4 * ((uint64_t)BL_STEP_PAGES + m->n_pages);
-    BL_TRY(create_buffer(m, m->step_bytes, BL_MEM_UPLOAD, "step", &m->step));
-    memset(bl_buffer_host(m->step), 0, (size_t)m->step_bytes);
-    BL_TRY(create_buffer(m, (uint64_t)m->out_rows * m->vocabulary * 4, BL_MEM_READBACK, "logits", &m->logits));
-    BL_TRY(bl_plan_create(m->graph, m->schedule, batch_rows, m->out_rows, bl_device_caps(m->device)->buffer_alignment, &m->plan));
-    BL_TRY(create_buffer(m, m->plan->bytes, BL_MEM_DEVICE, "activations", &m->activations));
+    BL_TRY(bl_devices_build(m));
     uint64_t kept;
     if (!bl_ck_mul((uint64_t)m->max_outputs * 4, m->vocabulary, &kept) || !(m->kept_logits = malloc((size_t)kept)))
         BL_FAIL(BL_ENOMEM, "%s: no memory for logits of %u rows", bl_model_file_path(m->file), m->max_outputs);
-    BL_TRY(bl_queue_create(m->device, BL_QUEUE_COMPUTE, &m->queue));
     return BL_OK;
 }
 
 void bl_engine_finish(bl_model *m)
 {
-    for (uint32_t r = 0; r < BL_BUCKETS; r++)
-        for (uint32_t o = 0; o < BL_BUCKETS; o++)
-            bl_list_destroy(m->lists[r][o]);
-    bl_queue_destroy(m->queue);
-    bl_buffer_destroy(m->step);
-    bl_buffer_destroy(m->activations);
-    bl_buffer_destroy(m->logits);
-    bl_buffer_destroy(m->kv);
-    bl_buffer_destroy(m->constants);
-    free(m->kv_offset);
+    bl_devices_close(m);
+    free(m->step);
     free(m->free_pages);
     free(m->kept_logits);
     free(m->timings);
-}
-
-static bl_status get_list(bl_model *m, uint32_t rows, uint32_t outputs, bl_list **out)
-{
-    uint32_t r = bucket_of(rows), o = bucket_of(outputs);
-    if (!m->lists[r][o]) {
-        struct bl_emit_target target = {m->device, m->activations, m->step, m->logits, m->constants, (uint64_t)m->vocabulary * 4, m->kv, m->kv_format, m->n_pages,
-                                        m->kv_offset, m->step_bytes, bl_weights_bind, m->weights};
-        BL_TRY(bl_emit_list(m->graph, m->schedule, m->plan, &target, 1u << r, 1u << o, &m->lists[r][o]));
-    }
-    *out = m->lists[r][o];
-    return BL_OK;
 }
 
 /* ---- one step ---- */
@@ -132,7 +62,7 @@ static void add_page(bl_sequence *s, uint32_t position)
     if (position / BL_KV_PAGE < s->n_pages)
         return;
     uint32_t page = m->free_pages[--m->n_free_pages]; /* the pool holds a full context for every sequence */
-    uint32_t *table = (uint32_t *)bl_buffer_host(m->step) + BL_STEP_PAGES + (size_t)s->slot * m->page_stride;
+    uint32_t *table = m->step + BL_STEP_PAGES + (size_t)s->slot * m->page_stride;
     table[s->n_pages] = page;
     s->pages[s->n_pages++] = page;
 }
@@ -140,7 +70,7 @@ static void add_page(bl_sequence *s, uint32_t position)
 /* Fills the step buffer with rows[0 .. n); lengths grow. */
 static uint32_t fill_step(bl_model *m, const bl_row *rows, uint32_t n)
 {
-    uint32_t *step = bl_buffer_host(m->step), n_out = 0, max_position = 0;
+    uint32_t *step = m->step, n_out = 0, max_position = 0;
     for (uint32_t i = 0; i < n; i++) {
         bl_sequence *s = rows[i].sequence;
         uint32_t position = s->length++;
@@ -161,43 +91,75 @@ static uint32_t fill_step(bl_model *m, const bl_row *rows, uint32_t n)
     return n_out;
 }
 
-static bl_status report_trace(bl_model *m, bl_list *list, uint32_t rows)
-{
-    uint32_t n;
-    BL_TRY(bl_list_timings(list, m->timings, m->n_timings, &n));
-    if (n > m->n_timings) { /* the first step, or a list of more nodes */
-        bl_node_timing *grown = realloc(m->timings, n * sizeof *grown);
-        if (!grown)
-            BL_FAIL(BL_ENOMEM, "%s: no memory for %u timings", bl_model_file_path(m->file), n);
-        m->timings = grown;
-        m->n_timings = n;
-        BL_TRY(bl_list_timings(list, m->timings, m->n_timings, &n));
-    }
-    m->trace(m->trace_user, rows, m->timings, n);
-    return BL_OK;
-}
-
 static bl_status run_step(bl_model *m, const bl_row *rows, uint32_t n)
 {
     if (atomic_exchange(&m->interrupted, false))
         BL_FAIL(BL_ECANCELLED, "interrupted");
+    if (!m->n_parts)
+        BL_FAIL(BL_EDEVLOST, "%s: no device is left", bl_model_file_path(m->file));
     uint32_t n_out = fill_step(m, rows, n);
-    bl_list *list = NULL;
-    uint64_t value = 0;
-    BL_TRY(get_list(m, n, n_out ? n_out : 1, &list));
-    if (m->trace)
-        BL_TRY(bl_list_enable_timings(list));
-    BL_TRY(bl_buffer_sync(m->step, 0, m->step_bytes, true));
-    BL_TRY(bl_queue_submit(m->queue, list, NULL, 0, &value));
-    BL_TRY(bl_queue_wait(m->queue, value, BL_WAIT_FOREVER));
+    for (uint32_t i = 0; i < m->n_parts; i++) {
+        m->failed = m->parts[i].on;
+        BL_TRY(bl_part_run(m, &m->parts[i], n, n_out));
+    }
     BL_TRY(bl_model_file_check(m->file));
     if (n_out) {
+        bl_buffer *logits = m->parts[m->n_parts - 1].logits; /* the last node makes them */
         uint64_t bytes = (uint64_t)n_out * m->vocabulary * 4;
-        BL_TRY(bl_buffer_sync(m->logits, 0, bytes, false));
-        memcpy(m->kept_logits + (size_t)m->n_kept * m->vocabulary, bl_buffer_host(m->logits), (size_t)bytes);
+        BL_TRY(bl_buffer_sync(logits, 0, bytes, false));
+        memcpy(m->kept_logits + (size_t)m->n_kept * m->vocabulary, bl_buffer_host(logits), (size_t)bytes);
         m->n_kept += n_out;
     }
-    return m->trace ? report_trace(m, list, n) : BL_OK;
+    return BL_OK;
+}
+
+static void save_lengths(const bl_model *m, uint32_t lengths[static BL_MAX_SEQUENCES])
+{
+    for (uint32_t slot = 0; slot < m->max_sequences; slot++)
+        lengths[slot] = m->sequences[slot] ? m->sequences[slot]->length : 0;
+}
+
+/* Pages stay with their sequence and are written again. */
+static void restore_lengths(bl_model *m, const uint32_t lengths[static BL_MAX_SEQUENCES])
+{
+    for (uint32_t slot = 0; slot < m->max_sequences; slot++)
+        if (m->sequences[slot])
+            m->sequences[slot]->length = lengths[slot];
+}
+
+/* Keys and values went with the parts: every sequence is computed once more, up to where it was. */
+static bl_status compute_again(bl_model *m, const uint32_t lengths[static BL_MAX_SEQUENCES])
+{
+    bl_row rows[BL_STEP_MAX_ROWS];
+    for (uint32_t slot = 0; slot < m->max_sequences; slot++) {
+        bl_sequence *s = m->sequences[slot];
+        if (!s)
+            continue;
+        for (s->length = 0; s->length < lengths[slot];) {
+            uint32_t n = lengths[slot] - s->length < m->batch ? lengths[slot] - s->length : m->batch;
+            for (uint32_t i = 0; i < n; i++)
+                rows[i] = (bl_row){s, s->tokens[s->length + i], false};
+            BL_TRY(run_step(m, rows, n));
+        }
+    }
+    m->stale = false;
+    return BL_OK;
+}
+
+/* A step; when its device fails and others can take over, the same step again. Each turn costs a device, so it ends. */
+static bl_status run_step_somewhere(bl_model *m, const bl_row *rows, uint32_t n)
+{
+    uint32_t lengths[BL_MAX_SEQUENCES];
+    save_lengths(m, lengths);
+    for (;;) {
+        bl_status status = m->stale ? compute_again(m, lengths) : BL_OK;
+        restore_lengths(m, lengths);
+        if (status == BL_OK)
+            status = run_step(m, rows, n);
+        bool replaceable = status == BL_EDEVLOST || status == BL_EDEVMEM || status == BL_EUNSUPPORTED; /* the last: a kernel is missing */
+        if (!replaceable || !bl_devices_replace(m))
+            return status;
+    }
 }
 
 /* ---- forward ---- */
@@ -231,7 +193,7 @@ static bl_status compute(bl_model *m, const bl_row *rows, uint32_t n_rows)
         uint32_t n = 0, n_out = 0;
         while (at + n < n_rows && n < m->batch && !(rows[at + n].logits && n_out == m->out_rows))
             n_out += rows[at + n++].logits;
-        BL_TRY(run_step(m, rows + at, n));
+        BL_TRY(run_step_somewhere(m, rows + at, n));
         at += n;
     }
     return BL_OK;
@@ -239,15 +201,13 @@ static bl_status compute(bl_model *m, const bl_row *rows, uint32_t n_rows)
 
 static bl_status forward(bl_model *m, const bl_row *rows, uint32_t n_rows)
 {
-    uint32_t added[BL_MAX_SEQUENCES] = {0}, before[BL_MAX_SEQUENCES] = {0};
+    uint32_t added[BL_MAX_SEQUENCES] = {0}, before[BL_MAX_SEQUENCES];
     BL_TRY(check_rows(m, rows, n_rows, added));
-    for (uint32_t slot = 0; slot < m->max_sequences; slot++)
-        before[slot] = m->sequences[slot] ? m->sequences[slot]->length : 0;
+    save_lengths(m, before);
     m->n_kept = 0;
     bl_status status = compute(m, rows, n_rows);
-    for (uint32_t slot = 0; status != BL_OK && slot < m->max_sequences; slot++)
-        if (m->sequences[slot])
-            m->sequences[slot]->length = before[slot]; /* pages stay with the sequence and are written again */
+    if (status != BL_OK)
+        restore_lengths(m, before);
     return status;
 }
 

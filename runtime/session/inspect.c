@@ -187,7 +187,9 @@ static bl_status verify_use(const struct bl_model_file *file, bool vocabulary)
     if (bl_model_file_tensor_count(file)) { /* else a vocabulary on its own */
         status = bl_graph_source_make(file, &arena, &source);
         if (status == BL_OK)
-            status = bl_compile(file, &source, &params, &graph, &schedule);
+            status = bl_compile(file, &source, &params, &graph);
+        if (status == BL_OK)
+            status = bl_schedule_create(graph, BL_DEFAULT_SCHEDULE, &schedule);
     }
     if (status == BL_OK && vocabulary && bl_model_file_meta(file, "tokenizer.ggml.model"))
         status = bl_vocab_tokenizer_create(file, &tokenizer);
@@ -232,9 +234,14 @@ bl_status bl_file_graph(const char *path, const bl_graph_params *params, bl_text
     struct bl_graph_source source;
     BL_TRY(bl_model_file_open(path, BL_FILE_MAP, &file));
     bl_status status = bl_graph_source_make(file, &arena, &source);
-    struct bl_compile_params compile = {params->schedule, params->graph_text, params->graph_name, !params->f32_activations, params->allow_unused_tensors};
+    enum bl_schedule_kind kind;
     if (status == BL_OK)
-        status = bl_compile(file, &source, &compile, &graph, &schedule);
+        status = bl_schedule_find(params->schedule, &kind);
+    struct bl_compile_params compile = {params->graph_text, params->graph_name, !params->f32_activations, params->allow_unused_tensors};
+    if (status == BL_OK)
+        status = bl_compile(file, &source, &compile, &graph);
+    if (status == BL_OK)
+        status = bl_schedule_create(graph, kind, &schedule);
     static const enum bl_dump_kind kinds[] = {BL_DUMP_TEXT, BL_DUMP_DOT, BL_DUMP_JSON, BL_DUMP_STATS};
     if (status == BL_OK)
         status = bl_graph_dump(graph, schedule, &source, kinds[params->form], write, user);

@@ -23,6 +23,7 @@ void bl_model_default_params(bl_model_params *params)
     bl_device_default_params(&params->device);
     params->max_sequences = 1;
     params->batch = BL_STEP_MAX_ROWS;
+    params->gpu_layers = BL_LAYERS_AUTO;
 }
 
 static bl_status check_params(const bl_model_params *p)
@@ -37,6 +38,8 @@ static bl_status check_params(const bl_model_params *p)
         BL_FAIL(BL_EINVAL, "batch %u, limit 1 to %u", p->batch, BL_STEP_MAX_ROWS);
     if (p->max_outputs > 65536)
         BL_FAIL(BL_EINVAL, "max_outputs %u, limit 65536", p->max_outputs);
+    if (p->gpu_layers < BL_LAYERS_AUTO)
+        BL_FAIL(BL_EINVAL, "gpu_layers %d, limit -1 (auto) or more", p->gpu_layers);
     if (p->kv == BL_NUMBER_Q8 || (unsigned)p->kv > BL_NUMBER_Q8)
         BL_FAIL(BL_EINVAL, "kv: expected f16 or f32");
     if (p->activations == BL_NUMBER_F16 || (unsigned)p->activations > BL_NUMBER_Q8)
@@ -108,8 +111,13 @@ static bl_status open_model(bl_model *m, const char *path, const bl_model_params
 {
     BL_TRY(bl_model_file_open(path, p->no_mmap ? BL_FILE_READ : BL_FILE_MAP, &m->file));
     BL_TRY(bl_graph_source_make(m->file, &m->arena, &m->source));
-    struct bl_compile_params compile = {p->schedule, p->graph_text, p->graph_name, p->activations != BL_NUMBER_F32, p->allow_unused_tensors};
-    BL_TRY(bl_compile(m->file, &m->source, &compile, &m->graph, &m->schedule));
+    struct bl_compile_params compile = {p->graph_text, p->graph_name, p->activations != BL_NUMBER_F32, p->allow_unused_tensors};
+    m->race_allowed = !p->schedule;
+    m->race_asked = p->schedule && strcmp(p->schedule, "auto") == 0;
+    BL_TRY(bl_schedule_find(m->race_asked ? NULL : p->schedule, &m->schedule));
+    if (p->cache_dir && !(m->cache_dir = bl_arena_string(&m->arena, p->cache_dir, strlen(p->cache_dir))))
+        BL_FAIL(BL_ENOMEM, "%s: no memory for the model", path);
+    BL_TRY(bl_compile(m->file, &m->source, &compile, &m->graph));
     read_name(m);
     choose_context(m, p->context);
     BL_TRY(check_positions(m));
@@ -119,11 +127,10 @@ static bl_status open_model(bl_model *m, const char *path, const bl_model_params
     m->batch = p->batch;
     m->max_outputs = p->max_outputs ? p->max_outputs : p->max_sequences;
     m->kv_format = p->kv == BL_NUMBER_F32 ? BL_FMT_F32 : BL_FMT_F16;
-    BL_TRY(bl_device_open(&p->device, &m->device));
-    BL_TRY(bl_weights_create(m->file, m->device, m->graph, &m->weights));
-    bl_log(BL_LOG_INFO, "%s: graph %s, %u nodes in %u launches, schedule %s of %u steps on %u lanes; device %s, %u threads", path,
-           m->graph->text_name, m->graph->n_nodes, m->schedule->n_launches, bl_schedule_name(m->schedule->kind), m->schedule->n_steps,
-           m->schedule->n_lanes, bl_device_caps(m->device)->backend, bl_device_caps(m->device)->n_threads);
+    m->gpu_layers = p->gpu_layers;
+    m->fit = !p->no_fit;
+    m->fit_margin = p->fit_margin;
+    BL_TRY(bl_devices_choose(m, &p->device));
     return bl_engine_init(m);
 }
 
@@ -156,11 +163,7 @@ void bl_model_close(bl_model *model)
     if (!model)
         return;
     bl_engine_finish(model);
-    bl_weights_destroy(model->weights);
-    bl_device_close(model->device);
     bl_tokenizer_destroy(model->tokenizer);
-    bl_plan_destroy(model->plan);
-    bl_schedule_destroy(model->schedule);
     bl_graph_destroy(model->graph);
     bl_model_file_close(model->file);
     bl_arena_finish(&model->arena);
@@ -169,12 +172,13 @@ void bl_model_close(bl_model *model)
 
 void bl_model_get_info(const bl_model *m, bl_model_info *info)
 {
-    uint64_t logits = bl_buffer_bytes(m->logits) + (uint64_t)m->max_outputs * m->vocabulary * 4;
     *info = (bl_model_info){
         .name = m->name,
         .architecture = m->source.arch,
-        .schedule = bl_schedule_name(m->schedule->kind),
-        .device = bl_device_caps(m->device)->name,
+        .schedule = m->schedule_text,
+        .device = m->n_parts ? bl_device_caps(m->parts[0].on->device)->name : "none",
+        .placement = m->placement,
+        .fallback = m->fallback,
         .file_bytes = bl_model_file_bytes(m->file),
         .n_parameters = m->n_parameters,
         .weight_bytes_per_token = m->weight_bytes_per_token,
@@ -183,10 +187,16 @@ void bl_model_get_info(const bl_model *m, bl_model_info *info)
         .trained_context = m->trained_context,
         .layers = m->graph->n_kv_layers,
         .batch = m->batch,
-        .kv_bytes = m->kv_bytes,
-        .activation_bytes = bl_buffer_bytes(m->activations) + logits,
-        .other_bytes = bl_weights_copied_bytes(m->weights) + m->step_bytes,
+        .activation_bytes = (uint64_t)m->max_outputs * m->vocabulary * 4,
+        .other_bytes = m->step_bytes,
     };
+    for (uint32_t i = 0; i < m->n_parts; i++) {
+        const struct bl_part *p = &m->parts[i];
+        info->kv_bytes += p->kv_bytes;
+        info->activation_bytes += bl_buffer_bytes(p->activations) + (p->logits ? bl_buffer_bytes(p->logits) : 0);
+        info->other_bytes += bl_weights_copied_bytes(p->weights) + m->step_bytes +
+                             (p->imports ? bl_buffer_bytes(p->imports) : 0) + (p->exports ? bl_buffer_bytes(p->exports) : 0);
+    }
 }
 
 const bl_tokenizer *bl_model_tokenizer(const bl_model *model)

@@ -51,7 +51,9 @@ class Help(Case):
                             (['--temp'], '--temp needs a value'), (['--quiet=1'], '--quiet=1 takes no value'),
                             (['--stop', ''], "--stop '': must be not empty"), (['-ctk', 'q8_0'], '--cache-type-k q8_0: not yet'),
                             (['-ctk', 'q9'], '--cache-type-k q9: must be f16 or f32'), (['-ctv', 'f32'], 'must be the same as --cache-type-v f32'),
-                            (['--schedule', 'zigzag'], 'must be serial, grouped, streams or grouped-streams'),
+                            (['-ngl', '65537'], '-ngl 65537: must be 0..65536, auto or all'), (['-ngl', 'most'], 'auto or all'),
+                            (['--fit', '1'], 'must be on or off'),
+                            (['--schedule', 'zigzag'], 'must be auto, serial, grouped, streams or grouped-streams'),
                             (['--logit-bias', '12'], '--logit-bias 12: must be ID+X or ID-X'), (['--cpu-mask', 'zz'], 'zz'), (['-f', 'x'], '-p or -f'),
                             (['-n', '1\n2'], "'1\\x0a2'"), (['--', '-p'], 'unknown argument -p'), (['other.gguf'], 'unknown argument other.gguf')):
             self.refused(2, words, 'run', tiny('llama'), '-p', 'x', *args)
@@ -60,6 +62,9 @@ class Help(Case):
             self.refused(2, 'no model', verb)
         self.refused(2, 'one of --json, --dot, --stats', 'graph', tiny('llama'), '--json', '--dot')
         self.refused(2, 'expected bash, zsh or fish', 'completion', 'tcsh')
+        for device, words in (('cpu,,cpu', 'a name of 0 bytes'), ('cpu,auto', 'auto stands alone'), ('null:1', 'null has no device 1'),
+                              ('cpu,vulkan:63', 'vulkan'), (','.join(['cpu'] * 17), 'more than 16'), ('null', 'has no kernel')):
+            self.refused(1, words, 'run', tiny('llama'), '-p', 'x', '--device', device)
         self.refused(1, 'nowhere', 'run', tiny('llama'), '-p', 'x', '--device', 'nowhere')
 
     def test_every_limit_of_the_help(self):
@@ -245,6 +250,16 @@ class Files(Case):
         self.assertGreater(cpu['threads'], 0)
         self.assertLessEqual(cpu['free_bytes'], cpu['total_bytes'])
         self.assertIn(b'cpu', self.ok('devices')[0])
+        self.assertEqual([d['auto'] for d in doc].count(True), 1)
+        best = [d for d in doc if d['auto']][0]
+        self.assertEqual(best['score'], max(d['score'] for d in doc if 'missing' not in d))
+        self.assertTrue(best['auto_why'])
+        self.assertIn('auto takes %s: ' % best['id'], self.ok('devices')[0].decode())
+        for d in json.loads(self.ok('devices', '--json', '--probe')[0]):
+            self.assertEqual(d.get('copy_gb_per_s', 0) > 0, d['score'] > 0 and 'missing' not in d, d)
+            self.assertEqual(d.get('submit_us', 0) > 0, 'copy_gb_per_s' in d, d)
+            if d['id'] == 'cpu':
+                self.assertGreater(d['matvec_gb_per_s'], 0)
         self.assertEqual([d['id'] for d in json.loads(self.ok('devices', '--json', '--device', 'cpu')[0])], ['cpu'])
         code, _, err = run('devices', '--device', 'nowhere')
         self.assertEqual((code, 'nowhere' in err), (1, True))

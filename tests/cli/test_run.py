@@ -252,5 +252,61 @@ class Chat(Case):
         self.assertEqual(again, first + first)
 
 
+class Placement(Case):
+    BASE = ['-p', 'the end', '-n', '12', '--temp', '0', '--special', '--ignore-eos']
+
+    def report(self, *args, env=None):
+        """(text, report) of a run with these arguments."""
+        out, err = self.ok('run', tiny('llama'), *self.BASE, '--report', path('report'), *args, env=env)
+        with open(path('report')) as f:
+            return out, json.load(f), err
+
+    def test_layers_where_they_are_asked_for(self):
+        want, report, _ = self.report()
+        self.assertEqual((report['placement'], report['fallback'], report['generated_tokens']), ('cpu: everything', '', 12))
+        for args, placement in ((['--device', 'cpu,cpu'], 'cpu: embedding, layer'), (['--device', 'chaos(cpu)', '-ngl', 'all'], 'chaos(cpu): everything'),
+                                (['--device', 'chaos(cpu)', '-ngl', '0'], 'cpu: everything'), (['--device', 'chaos(cpu)', '-ngl', '99'], 'chaos(cpu): everything'),
+                                (['--device', 'chaos(cpu)', '-ngl', '1'], 'cpu: embedding, layer 0; chaos(cpu): layer 1; cpu: output'),
+                                (['--device', 'chaos(cpu),cpu', '--gpu-layers', '2'], 'cpu: embedding; chaos(cpu): layers 0-1; cpu: output'),
+                                (['--device', 'cpu,chaos(cpu)', '-ngl', 'auto'], 'chaos(cpu): everything')):
+            out, report, err = self.report(*args)
+            self.assertEqual((out, report['fallback']), (want, ''), args)
+            self.assertIn(placement, report['placement'], args)
+            self.assertNotIn('warning', err, args)
+            self.assertEqual('placement ' in err, ';' in report['placement'], args)
+
+    def test_what_does_not_fit(self):
+        want, report, _ = self.report()
+        out, report, err = self.report('--device', 'chaos(cpu),cpu', '--fit-target', '1048576')
+        self.assertEqual((out, report['placement']), (want, 'cpu: everything'))
+        self.assertIn('room for 0 of 2 layers', report['fallback'])
+        self.assertIn('warning: ' + report['fallback'], err)
+        out, report, err = self.report('--device', 'chaos(cpu),cpu', '--fit-target', '1048576', '--fit', 'off')
+        self.assertEqual((out, report['placement'], report['fallback']), (want, 'chaos(cpu): everything', ''))
+        for more in ([], ['-ngl', '1']):
+            self.refused(1, ['chaos(cpu)', 'MB free', 'margin 1099511.6 MB'], 'run', tiny('llama'), *self.BASE, '--device', 'chaos(cpu)', '--fit-target', '1048576', *more)
+        out, report, err = self.report('-ngl', '3')
+        self.assertIn('gpu_layers is ignored', report['fallback'])
+        self.assertEqual(out, want)
+        self.refused(1, 'cannot write', 'run', tiny('llama'), *self.BASE, '-q', '--report', '/nowhere/report', stdout=subprocess.DEVNULL)
+
+    def test_schedule_auto_is_remembered(self):
+        want, report, _ = self.report(env={'XDG_CACHE_HOME': path('cache')})
+        self.assertFalse(os.path.exists(path('cache')))
+        texts = []
+        for _ in range(2):
+            out, report, err = self.report('--schedule', 'auto', '-v', env={'XDG_CACHE_HOME': path('cache')})
+            self.assertEqual(out, want)
+            self.assertIn('times serial', report['schedule'])
+            texts.append((report['schedule'], '32 rows: serial' in err))
+        self.assertEqual(texts[0][0], texts[1][0])
+        self.assertEqual([raced for _, raced in texts], [True, False])
+        with open(path('cache') + '/bitloom/measured', 'a') as f:
+            f.write('nonsense')
+        out, report, err = self.report('--schedule', 'auto', env={'XDG_CACHE_HOME': path('cache')})
+        self.assertEqual(out, want)
+        self.assertIn('measured: left out', err)
+
+
 if __name__ == '__main__':
     unittest.main()

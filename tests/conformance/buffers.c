@@ -1,6 +1,7 @@
 /* buffers.c: kinds of memory, refusals, synchronisation, import, memory that is only promised. */
 #include "conformance.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 static void creates_every_kind(struct conf *conf)
@@ -40,8 +41,9 @@ static void refuses_mistakes(struct conf *conf)
     params.kind = (bl_memory_kind)9;
     CHECK_REFUSED(bl_buffer_create(conf->device, &params, &buffer), BL_EINVAL, "kind 9");
     params.kind = BL_MEM_IMPORT_HOST;
-    CHECK_REFUSED(bl_buffer_create(conf->device, &params, &buffer), BL_EINVAL, "host_memory");
-    if (bl_device_caps(conf->device)->buffer_alignment > 1) {
+    const bool imports = bl_device_caps(conf->device)->memory_kinds >> BL_MEM_IMPORT_HOST & 1u;
+    CHECK_REFUSED(bl_buffer_create(conf->device, &params, &buffer), BL_EINVAL, imports ? "host_memory" : "memory_kinds");
+    if (imports && bl_device_caps(conf->device)->buffer_alignment > 1) {
         params.host_memory = memory + 1;
         CHECK_REFUSED(bl_buffer_create(conf->device, &params, &buffer), BL_EINVAL, "host_memory");
     }
@@ -65,6 +67,10 @@ static void imports_host_memory(struct conf *conf)
     _Alignas(64) static uint32_t words[1024];
     uint32_t back[1024];
     bl_buffer *import, *device;
+    if (!(bl_device_caps(conf->device)->memory_kinds >> BL_MEM_IMPORT_HOST & 1u)) {
+        snprintf(conf->skip, sizeof conf->skip, "the device does not import host memory");
+        return;
+    }
     for (uint32_t i = 0; i < 1024; i++)
         words[i] = i * 2654435761u;
     const bl_buffer_params params = {.bytes = sizeof words, .kind = BL_MEM_IMPORT_HOST, .host_memory = words, .label = "import"};
@@ -82,6 +88,37 @@ static void imports_host_memory(struct conf *conf)
     bl_buffer_destroy(device);
     bl_buffer_destroy(import);
     CHECK(words[1] == 2654435761u);
+}
+
+/* More than both staging buffers, and an odd tail. */
+static void writes_any_kind(struct conf *conf)
+{
+    const uint64_t bytes = (UINT64_C(20) << 20) + 5, at = 4;
+    unsigned char *data = malloc((size_t)bytes), *back = malloc((size_t)bytes);
+    bl_status written = BL_ENOMEM, read = BL_ENOMEM;
+    bl_buffer *buffer = NULL;
+    if (data && back) {
+        for (uint64_t i = 0; i < bytes; i++)
+            data[i] = (unsigned char)(i * 2654435761u >> 13);
+        if (conf_buffer(conf, bytes + at, "written", &buffer) == BL_OK) {
+            written = bl_buffer_write(buffer, at, data, bytes);
+            read = conf_read(conf, buffer, at, back, bytes);
+        }
+        if (read == BL_OK && memcmp(data, back, (size_t)bytes) != 0)
+            read = BL_EINTERNAL;
+    }
+    free(data);
+    free(back);
+    CHECK_OK(written);
+    CHECK_OK(read);
+    CHECK_OK(bl_buffer_write(buffer, bytes + at, "", 0));
+    CHECK_REFUSED(bl_buffer_write(buffer, 8, "x", bytes), BL_EINVAL, "written");
+    CHECK_REFUSED(bl_buffer_write(buffer, 0, NULL, 4), BL_EINVAL, "data");
+    CHECK_REFUSED(bl_buffer_write(NULL, 0, "", 0), BL_EINVAL, "buffer");
+    bl_buffer_destroy(buffer);
+    CHECK_OK(bl_buffer_create(conf->device, &(bl_buffer_params){.bytes = 16, .kind = BL_MEM_READBACK, .label = "back"}, &buffer));
+    CHECK_REFUSED(bl_buffer_write(buffer, 0, "abc", 4), BL_EINVAL, "back");
+    bl_buffer_destroy(buffer);
 }
 
 static uint64_t resident_bytes(void)
@@ -114,6 +151,7 @@ const struct conf_case conf_buffers[] = {
     {"buffers.kinds", creates_every_kind, 0},
     {"buffers.refusals", refuses_mistakes, 0},
     {"buffers.import", imports_host_memory, HAS_RESULTS},
+    {"buffers.write", writes_any_kind, HAS_RESULTS},
     {"buffers.lazy", promises_memory_lazily, HAS_LAZY_MEMORY},
     {0},
 };

@@ -79,6 +79,13 @@ static void keeps_the_minimum_caps(struct conf *conf)
     CHECK(free_bytes <= total_bytes);
 }
 
+static void measures_itself(struct conf *conf)
+{
+    bl_measure measure;
+    CHECK_OK(bl_device_measure(conf->device, &measure));
+    CHECK(measure.submit_us > 0 && measure.copy_bytes_per_s > 0 && measure.matvec_bytes_per_s >= 0);
+}
+
 static void closes_only_without_children(struct conf *conf)
 {
     bl_device *device;
@@ -107,6 +114,7 @@ const struct conf_case conf_devices[] = {
     {"devices.params", checks_parameters, 0},
     {"devices.threads", checks_threads, HAS_THREADS},
     {"devices.caps", keeps_the_minimum_caps, 0},
+    {"devices.measure", measures_itself, 0},
     {"devices.close", closes_only_without_children, 0},
     {0},
 };

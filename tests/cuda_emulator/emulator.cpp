@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <vector>
 
 #if !defined(__x86_64__)
@@ -85,10 +86,18 @@ void make_context(context *c, char *stack, void (*start)())
 
 enum fiber_state { READY, AT_BARRIER, AT_WARP, DONE };
 
+struct async_copy {
+    uint32_t *to;
+    uint32_t word, value, group;
+    const char *name;
+};
+
 struct fiber {
     context where;
     fiber_state state;
     place stop;
+    std::vector<async_copy> copies;
+    uint32_t groups; /* committed */
 };
 
 struct warp {
@@ -101,6 +110,7 @@ struct warp {
 struct shadow {
     uint32_t written, writer, write_epoch, write_warp_epoch;
     uint32_t reader, read_epoch, read_warp_epoch, read_warp;
+    bool under_way; /* an asynchronous copy to it */
 };
 
 struct declaration {
@@ -109,7 +119,7 @@ struct declaration {
 };
 
 struct machine {
-    std::vector<char> stacks;
+    std::unique_ptr<char[]> stacks; /* not cleared: most of it is never touched */
     std::vector<fiber> fibers;
     std::vector<warp> warps;
     std::vector<uint32_t> shared, warp_epoch;
@@ -124,6 +134,7 @@ struct machine {
     char fault[256] = "";
 };
 thread_local machine *m;
+thread_local std::unique_ptr<machine> owned; /* m, until the thread ends */
 
 void give_way()
 {
@@ -133,6 +144,8 @@ void give_way()
 void start()
 {
     m->entry(m->arguments);
+    if (!m->fibers[m->current].copies.empty())
+        fault("thread %u ends while its copies are under way", m->current);
     m->fibers[m->current].state = DONE;
     for (;;)
         give_way();
@@ -293,6 +306,43 @@ void mma_s8_16x8x16(place where, int32_t c[4], const uint32_t a[2], uint32_t b)
         c[i] = (int32_t)out[i];
 }
 
+void mma_s8_16x8x32(place where, int32_t c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    mma_s8_16x8x16(where, c, a, b[0]);
+    mma_s8_16x8x16(where, c, a + 2, b[1]);
+}
+
+/* A write when it is asked for, because it may happen then, and once more when it is waited for. */
+void copy_async(const shared_reference<uint32_t> &to, const uint32_t *from)
+{
+    fiber &f = m->fibers[m->current];
+    f.copies.push_back({to.at, to.word, *from, f.groups, to.name});
+    if (checking) {
+        shared_note(to.word, true, to.name);
+        m->shadows[to.word].under_way = true;
+    }
+    *to.at = 0xffffffffu;
+}
+
+void copy_commit()
+{
+    m->fibers[m->current].groups++;
+}
+
+void copy_wait(unsigned later)
+{
+    fiber &f = m->fibers[m->current];
+    size_t done = 0;
+    for (; done < f.copies.size() && f.copies[done].group + later < f.groups; done++) {
+        if (checking) {
+            m->shadows[f.copies[done].word].under_way = false;
+            shared_note(f.copies[done].word, true, f.copies[done].name);
+        }
+        *f.copies[done].to = f.copies[done].value;
+    }
+    f.copies.erase(f.copies.begin(), f.copies.begin() + (ptrdiff_t)done);
+}
+
 shared_words shared_declare(const void *key, size_t words)
 {
     for (const declaration &d : m->declarations)
@@ -306,7 +356,7 @@ shared_words shared_declare(const void *key, size_t words)
     m->declarations.push_back(d);
     m->shared_used += words;
     if (checking) {
-        const shadow fresh = {0, NOBODY, 0, 0, NOBODY, 0, 0, 0};
+        const shadow fresh = {0, NOBODY, 0, 0, NOBODY, 0, 0, 0, false};
         for (size_t i = 0; i < words; i++) {
             m->shared[d.first + i] = 0xffffffffu; /* NaN when read as a float */
             m->shadows[d.first + i] = fresh;
@@ -330,6 +380,8 @@ void shared_note(uint32_t word, bool is_write, const char *name)
     const uint32_t self = m->current, epoch = m->epoch, warp_epoch = m->warp_epoch[self / 32];
     if (!is_write && !s.written)
         fault("thread %u reads a word of %s that nobody wrote", self, name);
+    if (s.under_way)
+        fault("thread %u touches a word of %s while a copy to it is under way", self, name);
     if (unordered(s.writer, s.writer / 32, s.write_epoch, s.write_warp_epoch))
         fault("threads %u and %u: %s of a word of %s after a write, without a barrier", s.writer, self, is_write ? "write" : "read", name);
     if (is_write) {
@@ -352,7 +404,8 @@ void shared_note(uint32_t word, bool is_write, const char *name)
 bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 block, emu_dim3 index)
 {
     if (!m) {
-        m = new machine;
+        owned.reset(new machine);
+        m = owned.get();
         m->shared.resize(SHARED_WORDS);
         m->shadows.resize(SHARED_WORDS);
     }
@@ -361,7 +414,7 @@ bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 b
         abort();
     if (m->fibers.size() < n) {
         m->fibers.resize(n);
-        m->stacks.resize(n * STACK_BYTES);
+        m->stacks.reset(new char[n * STACK_BYTES]);
         m->warps.resize((n + 31) / 32);
         m->warp_epoch.resize((n + 31) / 32);
     }
@@ -380,8 +433,10 @@ bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 b
         m->warp_epoch[w] = 0;
     }
     for (unsigned t = 0; t < n; t++) {
-        make_context(&m->fibers[t].where, m->stacks.data() + t * STACK_BYTES, start);
+        make_context(&m->fibers[t].where, m->stacks.get() + t * STACK_BYTES, start);
         m->fibers[t].state = READY;
+        m->fibers[t].copies.clear();
+        m->fibers[t].groups = 0;
     }
     for (unsigned done = 0; done < n && !m->fault[0];) {
         bool moved = false;

@@ -88,6 +88,12 @@ bool run_block(entry_fn *entry, const void *arguments, emu_dim3 grid, emu_dim3 b
 uint32_t shuffle(place where, uint32_t mask, uint32_t value, uint32_t source_lane);
 uint32_t lane();
 void mma_s8_16x8x16(place where, int32_t c[4], const uint32_t a[2], uint32_t b);
+void mma_s8_16x8x32(place where, int32_t c[4], const uint32_t a[4], const uint32_t b[2]);
+/* Asynchronous copies of the running thread: the word is written, and may be read by others after a barrier, when a wait leaves fewer groups
+ * under way than were committed since; from the copy to the wait it is poison. */
+void copy_async(const shared_reference<uint32_t> &to, const uint32_t *from);
+void copy_commit();
+void copy_wait(unsigned later);
 uint32_t ballot(place where, uint32_t mask, bool predicate);
 }
 
@@ -104,6 +110,7 @@ uint32_t ballot(place where, uint32_t mask, bool predicate);
 #define blockDim emu::block_size
 #define gridDim emu::grid_size
 #define __syncthreads() emu::barrier(EMU_HERE)
+#define __threadfence() ((void)0) /* blocks run one after the other */
 #define __syncwarp() emu::warp_operation(EMU_HERE, 0xffffffffu, nullptr, 0, nullptr, 0, nullptr, nullptr)
 #define __shfl_xor_sync(mask, value, distance) bl_shuffle_typed(EMU_HERE, mask, value, emu::lane() ^ (uint32_t)(distance))
 #define __shfl_sync(mask, value, source) bl_shuffle_typed(EMU_HERE, mask, value, (uint32_t)(source))
@@ -116,6 +123,10 @@ uint32_t ballot(place where, uint32_t mask, bool predicate);
     }
 #define SHARED_PARAMETER(type) const emu::shared_array<type> &
 #define bl_mma_s8_16x8x16(c, a, b) emu::mma_s8_16x8x16(EMU_HERE, c, a, b)
+#define bl_mma_s8_16x8x32(c, a, b) emu::mma_s8_16x8x32(EMU_HERE, c, a, b)
+#define BL_COPY_ASYNC(array, index, from) emu::copy_async(array[index], from)
+#define BL_COPY_COMMIT() emu::copy_commit()
+#define BL_COPY_WAIT(later) emu::copy_wait(later)
 
 template <typename T> inline T bl_shuffle_typed(emu::place where, uint32_t mask, T value, uint32_t source)
 {
@@ -127,6 +138,12 @@ template <typename T> inline T bl_shuffle_typed(emu::place where, uint32_t mask,
     return value;
 }
 
+inline uint32_t atomicAdd(uint32_t *at, uint32_t value)
+{
+    const uint32_t before = *at;
+    *at += value;
+    return before;
+}
 inline int32_t __dp4a(int32_t a, int32_t b, int32_t c)
 {
     for (int i = 0; i < 4; i++)

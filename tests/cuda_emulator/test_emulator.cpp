@@ -95,6 +95,44 @@ static void across_warps(const void *)
     __syncwarp();
     out[threadIdx.x] = (float)box[threadIdx.x ^ 32u];
 }
+/* A copy in two groups; `later` groups may still be under way when the others read. */
+static void copy_words(bool with_barrier, unsigned later)
+{
+    static const uint32_t from[128] = {7};
+    SHARED(uint32_t, box, 128);
+    box[threadIdx.x] = box[threadIdx.x + 64] = 0; /* so that the fault is the race */
+    __syncthreads();
+    for (unsigned group = 0; group < 2; group++) {
+        BL_COPY_ASYNC(box, 64 * group + threadIdx.x, &from[64 * group + threadIdx.x]);
+        BL_COPY_COMMIT();
+    }
+    BL_COPY_WAIT(later);
+    if (with_barrier)
+        __syncthreads();
+    out[threadIdx.x] = (float)box[127 - threadIdx.x] + (float)box[0];
+    BL_COPY_WAIT(0);
+    if (threadIdx.x == 63 && with_barrier && later == 0 && (out[63] != 7 || box[64] != 0))
+        emu::fault("the copy brought %g", (double)out[63]);
+}
+static void copy_correct(const void *)
+{
+    copy_words(true, 0);
+}
+static void copy_early(const void *)
+{
+    copy_words(true, 1);
+}
+static void copy_racing(const void *)
+{
+    copy_words(false, 0);
+}
+static void copy_left(const void *)
+{
+    static const uint32_t from[64] = {};
+    SHARED(uint32_t, box, 64);
+    BL_COPY_ASYNC(box, threadIdx.x, &from[threadIdx.x]);
+    BL_COPY_COMMIT();
+}
 static void too_much(const void *)
 {
     SHARED(float, box, 12289);
@@ -149,6 +187,10 @@ int main()
         {"warp barrier", warp_correct, nullptr},
         {"missing warp barrier", warp_missing, "without a barrier"},
         {"warp barrier across warps", across_warps, "without a barrier"},
+        {"asynchronous copy", copy_correct, nullptr},
+        {"copy read too early", copy_early, "under way"},
+        {"copy without barrier", copy_racing, "without a barrier"},
+        {"copy never waited for", copy_left, "under way"},
         {"too much shared memory", too_much, "48 KiB"},
         {"arithmetic", arithmetic, nullptr},
     };

@@ -31,11 +31,16 @@ typedef struct bl_list bl_list;
 
 /* ---- back ends and devices ---- */
 
+/* What "auto" goes by before anything is measured. A processor that only plays a GPU is behind the CPU that it runs on; a GPU that shares the
+ * processor's memory is ahead of it, but a model asks both how fast they are. */
+enum { BL_SCORE_NEVER = 0, BL_SCORE_SOFTWARE = 10, BL_SCORE_CPU = 20, BL_SCORE_INTEGRATED = 30, BL_SCORE_DISCRETE = 40 };
+
 typedef struct bl_device_info {
     char backend[16];     /* "cpu" */
     char name[128];       /* what a person would call it: the processor's name */
     char id[32];          /* how to ask for it: "cpu", "cuda:0" */
     char why_missing[160]; /* "" when it can be opened, else the reason in words */
+    uint32_t score;       /* BL_SCORE_*; "auto" takes the largest that can be opened */
 } bl_device_info;
 
 /* Lists every device of every back end in this program, missing ones with their reason. Writes at most `n_out` entries, *n_found is the
@@ -50,6 +55,8 @@ typedef struct bl_device_params {
     uint64_t chaos_seed;   /* chaos: which random order; equal seeds give equal orders */
     uint64_t max_binding_bytes; /* pretend that no binding may be larger, for tests; 0 = the device's own limit */
     uint64_t chaos_fail_at; /* chaos: the n-th fallible call (1 = first) fails; 0 = none */
+    bool null_kernels;     /* null: it has every kernel, and each does nothing: what is left is what the host costs */
+    uint64_t chaos_memory; /* chaos: bytes of device memory that it has, a memory of its own: nothing is imported; 0 = the inner device's */
 } bl_device_params;
 BL_API void bl_device_default_params(bl_device_params *params);
 /* Comma separated names of CPU levels ("c,avx2") as bits for cpu_mask. An unknown name is BL_EINVAL listing the known ones. */
@@ -65,6 +72,7 @@ BL_API void bl_device_close(bl_device *device);
 typedef struct bl_caps {
     const char *backend;          /* "cpu" */
     const char *name;
+    const char *driver;           /* version of what drives it; NULL: the program itself */
     uint32_t memory_kinds;        /* bits 1 << enum bl_memory_kind that buffer_create accepts */
     uint32_t max_push_bytes;      /* at least 128 */
     uint32_t max_bindings;        /* per dispatch, at least 18 */
@@ -79,6 +87,16 @@ typedef struct bl_caps {
 BL_API const bl_caps *bl_device_caps(const bl_device *device);
 /* Bytes of device memory now; advisory. */
 BL_API bl_status bl_device_memory(bl_device *device, uint64_t *free_bytes, uint64_t *total_bytes) BL_MUST_USE;
+
+typedef struct bl_measure {
+    double copy_bytes_per_s;   /* bytes read and written */
+    double matvec_bytes_per_s; /* bytes of a 4-bit matrix (q4_0, 8-bit activations) times one vector; 0: no such kernel */
+    double submit_us;          /* from a submission of next to nothing to the end of the wait for it */
+} bl_measure;
+/* Measures for a fraction of a second, in up to 512 MiB of the device's memory. */
+BL_API bl_status bl_device_measure(bl_device *device, bl_measure *out) BL_MUST_USE;
+/* The id that "auto" stands for, and in words why. BL_EUNSUPPORTED when no device can be opened. */
+BL_API bl_status bl_device_auto(bl_device_info *out, char why[256]) BL_MUST_USE;
 
 /* ---- buffers ---- */
 
@@ -106,6 +124,9 @@ BL_API void *bl_buffer_host(const bl_buffer *buffer);
 BL_API uint64_t bl_buffer_bytes(const bl_buffer *buffer);
 /* After host writes (to_device) or before host reads; does nothing on coherent devices. */
 BL_API bl_status bl_buffer_sync(bl_buffer *buffer, uint64_t offset, uint64_t bytes, bool to_device) BL_MUST_USE;
+/* Copies host bytes into a buffer of kind DEVICE, UPLOAD or SHARED and returns when they are there. No submitted work may use the range.
+ * Where the buffer has no host address they go through two staging buffers of at most 8 MiB. */
+BL_API bl_status bl_buffer_write(bl_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes) BL_MUST_USE;
 
 /* ---- queues: one growing timeline each ---- */
 

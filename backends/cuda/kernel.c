@@ -1,0 +1,73 @@
+/* kernel.c: the module of the kernels and its functions, by name. Knows the table under cuda/, no op. */
+#include "cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct row {
+    const char *name; /* of the key */
+    uint32_t threads, tile[2];
+} rows[] = {
+#define BL_CUDA_KERNEL(name, threads, tile_x, tile_y, ...) {#name, threads, {tile_x, tile_y}},
+#include "cuda/kernels.def"
+#undef BL_CUDA_KERNEL
+};
+
+bl_status cu_module_open(struct cu_device *device)
+{
+    cu_result result = device->cu.module_load(&device->module, cu_image);
+    if (result != CU_OK)
+        device->module = NULL;
+    if (result == CU_NO_BINARY_FOR_GPU || result == CU_INVALID_IMAGE || result == CU_UNSUPPORTED_PTX_VERSION)
+        BL_FAIL(BL_EUNSUPPORTED, "%s: this program has no code for compute capability %u.%u that this driver takes (%s)", device->name,
+                device->capability / 10, device->capability % 10, cu_result_name(&device->cu, result));
+    return cu_answer(device, result, "cuModuleLoadData");
+}
+
+/* The row of a key that is in the table of kernels; others may have the name of one. */
+static const struct row *find(struct bl_kernel_key key)
+{
+    struct bl_kernel_key keys[512];
+    char name[64];
+    const size_t n = bl_kernel_keys(keys, 512);
+    size_t k = 0;
+    while (k < n && !bl_kernel_key_equal(keys[k], key))
+        k++;
+    if (k == n)
+        return NULL;
+    bl_kernel_key_name(key, name, sizeof name);
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
+        if (strcmp(rows[r].name, name) == 0)
+            return &rows[r];
+    return NULL;
+}
+
+bl_status cu_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel **out)
+{
+    struct cu_device *device = (struct cu_device *)base;
+    const struct row *row = find(key);
+    if (!row)
+        return BL_EUNSUPPORTED;
+    struct cu_kernel *kernel = calloc(1, sizeof *kernel);
+    if (!kernel)
+        BL_FAIL(BL_ENOMEM, "kernel: out of memory");
+    kernel->threads = row->threads;
+    memcpy(kernel->base.tile, (uint32_t[3]){row->tile[0], row->tile[1], 1}, sizeof kernel->base.tile);
+    snprintf(kernel->base.name, sizeof kernel->base.name, "%s_cuda", row->name);
+    bl_status status = cu_enter(device);
+    if (status == BL_OK)
+        status = cu_leave(device, cu_answer(device, device->cu.module_get_function(&kernel->function, device->module, kernel->base.name),
+                                            kernel->base.name));
+    if (status != BL_OK) {
+        free(kernel);
+        return bl_error_trace(status, __FILE__, __LINE__);
+    }
+    *out = &kernel->base;
+    return BL_OK;
+}
+
+void cu_kernel_destroy(bl_kernel *base)
+{
+    free(base);
+}

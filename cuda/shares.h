@@ -1,0 +1,36 @@
+/* shares.h: how an attention over few rows is shared among blocks: what the host gives the kernel for it. C and CUDA.
+ *
+ * Block z of `shares` takes the splits first + z, first + z + shares ... (kernel_params.h) of a row and head, and leaves m, l and the sums of
+ * each in scratch memory; the block that comes last merges all of them in ascending order. Scratch: a counter for each row and head, 0 before
+ * and after a launch; and for each row, head and split m, l and d_v sums. Launches that may overlap need scratch of their own. */
+#ifndef BL_CUDA_SHARES_H
+#define BL_CUDA_SHARES_H
+#include "hal/kernel_params.h"
+
+#define BL_SHARES_MOST 16u
+#define BL_SHARES_ROWS 8u /* more rows fill the device by themselves */
+#define BL_SHARES_BYTES (64ull << 20)
+enum { BL_SHARES_COUNTERS = 5, BL_SHARES_SUMS = 6 }; /* bindings of the kernel, or none */
+
+/* Splits of the longest sequence that the pages can hold. */
+#define BL_SHARES_SPLITS(n_pages) (((n_pages) + BL_ATTENTION_SPLIT / BL_KV_PAGE - 1) / (BL_ATTENTION_SPLIT / BL_KV_PAGE))
+
+static inline uint64_t bl_shares_counter_bytes(const struct bl_params_attention *p, uint32_t rows)
+{
+    return 4ull * rows * p->n_head;
+}
+
+static inline uint64_t bl_shares_sum_bytes(const struct bl_params_attention *p, uint32_t rows)
+{
+    return bl_shares_counter_bytes(p, rows) * BL_SHARES_SPLITS(p->n_pages) * (p->d_v + 2);
+}
+
+/* Blocks along z; 1: no scratch. */
+static inline uint32_t bl_shares(const struct bl_params_attention *p, uint32_t rows)
+{
+    const uint32_t splits = BL_SHARES_SPLITS(p->n_pages);
+    if (rows > BL_SHARES_ROWS || splits < 2 || bl_shares_sum_bytes(p, rows) > BL_SHARES_BYTES)
+        return 1;
+    return splits < BL_SHARES_MOST ? splits : BL_SHARES_MOST;
+}
+#endif
