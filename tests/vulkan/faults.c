@@ -193,13 +193,13 @@ static bl_status use_model(bl_model *model, bl_sequence **sequence, float *resul
     return BL_OK;
 }
 
-static bl_status model_program(const char *path, float *result)
+static bl_status model_on(const char *device, const char *path, float *result)
 {
     bl_model_params params;
     bl_model *model = NULL;
     bl_sequence *sequence = NULL;
     bl_model_default_params(&params);
-    params.device.device = "vulkan:0";
+    params.device.device = device;
     params.context = 64;
     bl_status status = bl_model_open(path, &params, &model);
     if (status == BL_OK)
@@ -207,6 +207,17 @@ static bl_status model_program(const char *path, float *result)
     bl_sequence_destroy(sequence);
     bl_model_close(model);
     return status;
+}
+
+static bl_status model_program(const char *path, float *result)
+{
+    return model_on("vulkan:0", path, result);
+}
+
+/* The CPU stands behind it and takes over: the same numbers, but where the device does not even open. */
+static bl_status model_with_cpu(const char *path, float *result)
+{
+    return model_on("vulkan:0,cpu", path, result);
 }
 
 /* ---- every k ---- */
@@ -218,7 +229,8 @@ static void bad(const char *program, const char *what)
     n_bad++;
 }
 
-static bool try_calls(const char *name, bl_status (*program)(const char *, float *), const char *model, uint64_t every)
+/* must_fail: at least half of the failures are to be seen as such. */
+static bool try_calls(const char *name, bl_status (*program)(const char *, float *), const char *model, uint64_t every, bool must_fail)
 {
     float right[16], result[16];
     fail_at = n_calls = 0;
@@ -250,8 +262,8 @@ static bool try_calls(const char *name, bl_status (*program)(const char *, float
         }
         printf("ok   %s, %s at one in %llu of %llu calls: %llu refused\n", name, f ? "device lost" : "out of memory",
                (unsigned long long)every, (unsigned long long)n_calls, (unsigned long long)n_failed);
-        if (n_failed < n_calls / every / 2)
-            bad(name, "too few calls failed");
+        if (must_fail ? n_failed < n_calls / every / 2 : n_failed > n_calls / every / 4)
+            bad(name, must_fail ? "too few calls failed" : "the CPU did not take over");
     }
     return true;
 }
@@ -259,9 +271,10 @@ static bool try_calls(const char *name, bl_status (*program)(const char *, float
 int main(int argc, char **argv)
 {
     vk_wrap = wrap;
-    if (!try_calls("device", device_program, NULL, 1))
+    if (!try_calls("device", device_program, NULL, 1, true))
         return 77;
     if (argc == 4 && strcmp(argv[1], "--model") == 0)
-        (void)try_calls("model", model_program, argv[2], strtoull(argv[3], NULL, 10));
+        (void)(try_calls("model", model_program, argv[2], strtoull(argv[3], NULL, 10), true) &&
+               try_calls("model, cpu behind", model_with_cpu, argv[2], strtoull(argv[3], NULL, 10), false));
     return n_bad != 0;
 }
