@@ -41,10 +41,10 @@ struct cu_device {
     cu_ordinal ordinal;
     cu_context context;
     cu_module module;
-    char name[128];
+    char name[128], facts[96];
     uint32_t capability; /* 90 = 9.0 */
     bool read_only_import;
-    _Atomic bool lost;
+    _Atomic cu_result lost; /* what the driver answered when it was; CU_OK: it is not */
 
     pthread_mutex_t lock;
     struct cu_queue *queues;
@@ -115,6 +115,8 @@ bool cu_hopeful(void);
 
 /* Turns an answer of the driver into a status with a line of text; remembers a lost device. */
 bl_status cu_answer(struct cu_device *device, cu_result result, const char *what) BL_MUST_USE;
+/* Remembers the first reason. */
+void cu_lose(struct cu_device *device, cu_result reason);
 /* The context is current from enter to leave, which passes `status` on. */
 bl_status cu_enter(struct cu_device *device) BL_MUST_USE;
 bl_status cu_leave(struct cu_device *device, bl_status status);

@@ -18,13 +18,19 @@ static bool is_fatal(cu_result result)
     return false;
 }
 
+void cu_lose(struct cu_device *device, cu_result reason)
+{
+    cu_result none = CU_OK;
+    atomic_compare_exchange_strong(&device->lost, &none, reason);
+}
+
 bl_status cu_answer(struct cu_device *device, cu_result result, const char *what)
 {
     if (result == CU_OK)
         return BL_OK;
     const char *name = cu_result_name(&device->cu, result);
     if (is_fatal(result)) {
-        atomic_store(&device->lost, true);
+        cu_lose(device, result);
         BL_FAIL(BL_EDEVLOST, "%s: %s: %s: the device is lost", device->name, what, name);
     }
     if (result == CU_OUT_OF_MEMORY)
@@ -51,48 +57,60 @@ bool cu_enter_quietly(struct cu_device *device)
 
 /* ---- buffers ---- */
 
-static bl_status take_pinned(struct cu_device *device, struct cu_buffer *buffer, uint64_t bytes)
+/* These answer what the driver answered; *what is the call. */
+static cu_result take_pinned(struct cu_device *device, struct cu_buffer *buffer, uint64_t bytes, const char **what)
 {
+    *what = "cuMemHostAlloc";
     cu_result result = device->cu.mem_host_alloc(&buffer->pinned, bytes, CU_HOST_PORTABLE | CU_HOST_MAPPED);
     if (result != CU_OK)
         buffer->pinned = NULL;
-    BL_TRY(cu_answer(device, result, "cuMemHostAlloc"));
     buffer->base.host = buffer->pinned;
-    return BL_OK;
+    return result;
 }
 
-static bl_status take_card(struct cu_device *device, struct cu_buffer *buffer, uint64_t bytes)
+static cu_result take_card(struct cu_device *device, struct cu_buffer *buffer, uint64_t bytes, const char **what)
 {
+    *what = "cuMemAlloc";
     cu_result result = device->cu.mem_alloc(&buffer->address, bytes);
     buffer->on_card = result == CU_OK;
-    return cu_answer(device, result, "cuMemAlloc");
+    return result;
 }
 
-static bl_status map_host(struct cu_device *device, struct cu_buffer *buffer)
+static cu_result map_host(struct cu_device *device, struct cu_buffer *buffer, const char **what)
 {
-    return cu_answer(device, device->cu.mem_host_address(&buffer->address, buffer->base.host, 0), "cuMemHostGetDevicePointer");
+    *what = "cuMemHostGetDevicePointer";
+    return device->cu.mem_host_address(&buffer->address, buffer->base.host, 0);
 }
 
-static bl_status take_memory(struct cu_device *device, struct cu_buffer *buffer, const bl_buffer_params *params)
+static cu_result register_host(struct cu_device *device, struct cu_buffer *buffer, const bl_buffer_params *params, const char **what)
+{
+    *what = "cuMemHostRegister";
+    memcpy(&buffer->base.host, &params->host_memory, sizeof buffer->base.host); /* read only: it may be a mapped file */
+    cu_result result = device->cu.mem_host_register(buffer->base.host, params->bytes,
+                                                    CU_HOST_MAPPED | (device->read_only_import ? CU_HOST_READ_ONLY : 0));
+    buffer->registered = result == CU_OK;
+    return result;
+}
+
+static cu_result take_memory(struct cu_device *device, struct cu_buffer *buffer, const bl_buffer_params *params, const char **what)
 {
     const uint64_t bytes = (params->bytes + 15) & ~UINT64_C(15);
+    cu_result result;
     switch (params->kind) {
     case BL_MEM_DEVICE:
-        return take_card(device, buffer, bytes);
+        return take_card(device, buffer, bytes, what);
     case BL_MEM_UPLOAD:
-        BL_TRY(take_pinned(device, buffer, bytes));
-        return device->base.caps.unified ? map_host(device, buffer) : take_card(device, buffer, bytes);
+        result = take_pinned(device, buffer, bytes, what);
+        if (result == CU_OK && !device->base.caps.unified)
+            return take_card(device, buffer, bytes, what);
+        break;
     case BL_MEM_IMPORT_HOST:
-        memcpy(&buffer->base.host, &params->host_memory, sizeof buffer->base.host); /* read only: it may be a mapped file */
-        BL_TRY(cu_answer(device, device->cu.mem_host_register(buffer->base.host, params->bytes,
-                                                              CU_HOST_MAPPED | (device->read_only_import ? CU_HOST_READ_ONLY : 0)),
-                         "cuMemHostRegister"));
-        buffer->registered = true;
-        return map_host(device, buffer);
+        result = register_host(device, buffer, params, what);
+        break;
     default:
-        BL_TRY(take_pinned(device, buffer, bytes));
-        return map_host(device, buffer);
+        result = take_pinned(device, buffer, bytes, what);
     }
+    return result == CU_OK ? map_host(device, buffer, what) : result;
 }
 
 /* The context is current. */
@@ -106,29 +124,38 @@ static void release(struct cu_device *device, struct cu_buffer *buffer)
         device->cu.mem_free_host(buffer->pinned);
 }
 
+static bl_status fill_buffer(struct cu_device *device, struct cu_buffer *buffer, const bl_buffer_params *params)
+{
+    const char *what = "", *label = params->label ? params->label : "unnamed";
+    size_t free_bytes = 0, total_bytes = 0;
+    BL_TRY(cu_answer(device, device->cu.mem_get_info(&free_bytes, &total_bytes), "cuMemGetInfo"));
+    const bool is_possible = params->bytes <= total_bytes || params->kind == BL_MEM_READBACK || params->kind == BL_MEM_IMPORT_HOST;
+    cu_result result = is_possible ? take_memory(device, buffer, params, &what) : CU_OUT_OF_MEMORY;
+    if (result == CU_OUT_OF_MEMORY)
+        BL_FAIL(BL_EDEVMEM, "%s: no memory for the %llu bytes of \"%s\": %zu of %zu bytes are free", device->name,
+                (unsigned long long)params->bytes, label, free_bytes, total_bytes);
+    return cu_answer(device, result, what);
+}
+
 bl_status cu_buffer_create(bl_device *base, const bl_buffer_params *params, bl_buffer **out)
 {
     struct cu_device *device = (struct cu_device *)base;
-    const char *label = params->label ? params->label : "unnamed";
-    size_t free_bytes = 0, total_bytes = 0;
-    BL_TRY(cu_enter(device));
     struct cu_buffer *buffer = calloc(1, sizeof *buffer);
-    bl_status status = buffer ? cu_answer(device, device->cu.mem_get_info(&free_bytes, &total_bytes), "cuMemGetInfo")
-                              : bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "buffer: out of memory");
-    if (status == BL_OK && params->kind != BL_MEM_IMPORT_HOST && params->kind != BL_MEM_READBACK && params->bytes > total_bytes)
-        status = bl_error_push(BL_EDEVMEM, __FILE__, __LINE__, "%s has less memory than that", device->name);
-    if (status == BL_OK)
-        status = take_memory(device, buffer, params);
-    if (status != BL_OK) {
-        if (buffer)
+    if (!buffer)
+        BL_FAIL(BL_ENOMEM, "buffer: out of memory");
+    bl_status status = cu_enter(device);
+    if (status == BL_OK) {
+        status = fill_buffer(device, buffer, params);
+        if (status != BL_OK)
             release(device, buffer);
+        cu_leave(device, status);
+    }
+    if (status != BL_OK) {
         free(buffer);
-        return cu_leave(device, bl_error_push(status, __FILE__, __LINE__, "buffer \"%s\": %llu bytes; %llu of %llu are free on the device", label,
-                                              (unsigned long long)params->bytes, (unsigned long long)free_bytes,
-                                              (unsigned long long)total_bytes));
+        return bl_error_trace(status, __FILE__, __LINE__);
     }
     *out = &buffer->base;
-    return cu_leave(device, BL_OK);
+    return BL_OK;
 }
 
 void cu_buffer_destroy(bl_buffer *base)
@@ -238,10 +265,13 @@ static bl_status start(struct cu_device *device, uint32_t index)
     uint32_t kinds = 1u << BL_MEM_DEVICE | 1u << BL_MEM_UPLOAD | 1u << BL_MEM_READBACK;
     if (integrated)
         kinds |= 1u << BL_MEM_SHARED | (registers ? 1u << BL_MEM_IMPORT_HOST : 0);
+    snprintf(device->facts, sizeof device->facts, "compute capability %d.%d, %s", major, minor,
+             !integrated ? "memory of its own" : registers ? "the host's memory; reads files in place" : "the host's memory; cannot read files in place");
     device->base.fns = &fns;
     device->base.caps = (bl_caps){
         .backend = "cuda",
         .name = device->name,
+        .facts = device->facts,
         .memory_kinds = kinds,
         .max_push_bytes = sizeof((struct cu_args *)NULL)->push,
         .max_bindings = CU_BINDINGS,

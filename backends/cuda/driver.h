@@ -25,6 +25,7 @@ enum { /* results */
     CU_UNSUPPORTED_PTX_VERSION = 222,
     CU_NOT_FOUND = 500,
     CU_NOT_READY = 600,
+    CU_UNKNOWN = 999,
 };
 enum { /* attributes of a device */
     CU_ATTRIBUTE_INTEGRATED = 18,

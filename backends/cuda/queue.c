@@ -55,11 +55,6 @@ static void put_back(struct cu_device *device, struct cu_flight *flight)
     device->spare = flight;
 }
 
-static void lose(struct cu_device *device)
-{
-    atomic_store(&device->lost, true);
-}
-
 /* The lock is held, the context current: takes off what is complete, oldest first. */
 static void collect(struct cu_device *device, struct cu_queue *queue)
 {
@@ -69,7 +64,7 @@ static void collect(struct cu_device *device, struct cu_queue *queue)
         if (result == CU_NOT_READY)
             return;
         if (result != CU_OK) {
-            lose(device);
+            cu_lose(device, result);
             return;
         }
         queue->reached = flight->value;
@@ -158,7 +153,7 @@ static bl_status flush(struct cu_device *device)
         if (launch(device, queue, flight) != BL_OK) {
             /* What was promised to others cannot be kept: the device is as good as lost. The caller counts on a refused submission not
              * to run, and its graph may have been launched. */
-            lose(device);
+            cu_lose(device, CU_UNKNOWN);
             device->cu.stream_synchronize(queue->stream);
             BL_FAIL(BL_EDEVLOST, "%s: a submission cannot be handed over", device->name);
         }
@@ -244,7 +239,7 @@ static void sleep_in_driver(struct cu_device *device, struct cu_flight *flight)
     cu_result result = device->cu.event_synchronize(flight->event);
     pthread_mutex_lock(&device->lock);
     if (result != CU_OK)
-        lose(device);
+        cu_lose(device, result);
     if (--flight->sleepers == 0 && flight->over)
         put_back(device, flight);
 }
@@ -259,7 +254,7 @@ static bl_status wait(struct cu_device *device, struct cu_queue *queue, uint64_t
     pthread_mutex_lock(&device->lock);
     for (uint32_t turn = 0;; turn++) {
         collect(device, queue);
-        if (atomic_load(&device->lost) || queue->reached >= value)
+        if (atomic_load(&device->lost) != CU_OK || queue->reached >= value)
             break;
         if (timeout_ns != BL_WAIT_FOREVER && (timeout_ns == 0 || now_ns() - start >= timeout_ns)) {
             status = BL_ETIMEOUT;
@@ -280,8 +275,9 @@ static bl_status wait(struct cu_device *device, struct cu_queue *queue, uint64_t
         pthread_mutex_lock(&device->lock);
     }
     pthread_mutex_unlock(&device->lock);
-    if (atomic_load(&device->lost))
-        BL_FAIL(BL_EDEVLOST, "%s: the device is lost", device->name);
+    const cu_result lost = atomic_load(&device->lost);
+    if (lost != CU_OK)
+        BL_FAIL(BL_EDEVLOST, "%s: the device is lost: %s", device->name, cu_result_name(&device->cu, lost));
     return status;
 }
 
@@ -289,7 +285,7 @@ bl_status cu_queue_wait(bl_queue *base, uint64_t value, uint64_t timeout_ns)
 {
     struct cu_device *device = (struct cu_device *)base->device;
     if (cu_enter(device) != BL_OK) {
-        lose(device);
+        cu_lose(device, CU_UNKNOWN);
         BL_FAIL(BL_EDEVLOST, "%s: what is under way cannot be waited for", device->name);
     }
     return cu_leave(device, wait(device, (struct cu_queue *)base, value, timeout_ns));
