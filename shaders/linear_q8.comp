@@ -55,11 +55,15 @@ uvec4 exchanged(uvec4 pair)
 
 Plane load_plane(uint at)
 {
-    int sums = int(B1(at));
     uvec4 x0 = uvec4(B1(at + 1), B1(at + 2), B1(at + 3), B1(at + 4)) ^ 0x80808080u;
     uvec4 x1 = uvec4(B1(at + 5), B1(at + 6), B1(at + 7), B1(at + 8)) ^ 0x80808080u;
-    return Plane(exchanged(x0 & 0x00ff00ffu), exchanged(x0 >> 8 & 0x00ff00ffu), exchanged(x1 & 0x00ff00ffu), exchanged(x1 >> 8 & 0x00ff00ffu),
-                 ivec2(bitfieldExtract(sums, 0, 16), bitfieldExtract(sums, 16, 16)));
+    Plane x;
+    x.even0 = exchanged(x0 & 0x00ff00ffu);
+    x.odd0 = exchanged(x0 >> 8 & 0x00ff00ffu);
+    x.even1 = exchanged(x1 & 0x00ff00ffu);
+    x.odd1 = exchanged(x1 >> 8 & 0x00ff00ffu);
+    x.sum = ivec2(sum_of(x.even0, x.odd0), sum_of(x.even1, x.odd1)) - 16 * 128; /* what the block says, without a read */
+    return x;
 }
 
 uint upper_halves(uvec4 p)

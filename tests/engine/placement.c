@@ -241,7 +241,7 @@ static void every_failure(const struct run *measure, struct setup s, const char 
     struct run r = {.logits = NULL};
     uint32_t n_fell_back = 0, n_refused = 0;
     s.device = device;
-    for (s.fail_at = 1;; s.fail_at += s.fail_at < 50 ? 1 : 1 + s.fail_at / 12) {
+    for (s.fail_at = 1;; s.fail_at += s.fail_at < 50 ? 1 : 1 + s.fail_at / 6) {
         run(&s, &r);
         if (r.status == BL_OK) {
             must_be_same(&s, &r, measure);
