@@ -12,6 +12,7 @@ struct row {
     char why[BL_ERROR_TEXT_BYTES]; /* it cannot be opened; "" */
     uint64_t free_bytes, total_bytes;
     uint32_t threads;
+    char facts[256];
     bl_measure speed;
 };
 
@@ -31,6 +32,8 @@ static void look(struct row *row, const struct options *o, uint32_t cpu_mask)
         return;
     }
     row->threads = bl_device_caps(device)->n_threads;
+    if (bl_device_caps(device)->facts)
+        snprintf(row->facts, sizeof row->facts, "%s", bl_device_caps(device)->facts);
     if (bl_device_memory(device, &row->free_bytes, &row->total_bytes) != BL_OK)
         row->free_bytes = row->total_bytes = 0; /* it does not know */
     if (o->probe && row->info.score && bl_device_measure(device, &row->speed) != BL_OK)
@@ -57,6 +60,10 @@ static void print_json(const struct row *row, bool is_auto, const char *auto_why
     } else {
         printf(", \"threads\": %u, \"free_bytes\": %llu, \"total_bytes\": %llu", row->threads, (unsigned long long)row->free_bytes,
                (unsigned long long)row->total_bytes);
+        if (row->facts[0]) {
+            printf(", \"facts\": ");
+            print_json_string(stdout, row->facts);
+        }
     }
     if (row->speed.submit_us > 0)
         printf(", \"copy_gb_per_s\": %.3f, \"matvec_gb_per_s\": %.3f, \"submit_us\": %.1f", row->speed.copy_bytes_per_s / 1e9, row->speed.matvec_bytes_per_s / 1e9,
@@ -76,6 +83,8 @@ static void print_text(const struct row *row)
     if (row->total_bytes)
         printf(", %.1f of %.1f GB free", (double)row->free_bytes / 1e9, (double)row->total_bytes / 1e9);
     printf("\n");
+    if (row->facts[0])
+        printf("%-10s %s\n", "", row->facts);
     if (row->speed.submit_us > 0)
         printf("%-10s copies %.1f GB/s, matrix times vector %.1f GB/s, submission %.1f us\n", "", row->speed.copy_bytes_per_s / 1e9,
                row->speed.matvec_bytes_per_s / 1e9, row->speed.submit_us);

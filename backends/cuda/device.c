@@ -265,10 +265,13 @@ static bl_status start(struct cu_device *device, uint32_t index)
     uint32_t kinds = 1u << BL_MEM_DEVICE | 1u << BL_MEM_UPLOAD | 1u << BL_MEM_READBACK;
     if (integrated)
         kinds |= 1u << BL_MEM_SHARED | (registers ? 1u << BL_MEM_IMPORT_HOST : 0);
+    snprintf(device->facts, sizeof device->facts, "compute capability %d.%d, %s", major, minor,
+             !integrated ? "memory of its own" : registers ? "the host's memory; reads files in place" : "the host's memory; cannot read files in place");
     device->base.fns = &fns;
     device->base.caps = (bl_caps){
         .backend = "cuda",
         .name = device->name,
+        .facts = device->facts,
         .memory_kinds = kinds,
         .max_push_bytes = sizeof((struct cu_args *)NULL)->push,
         .max_bindings = CU_BINDINGS,

@@ -160,6 +160,15 @@ static bool is_unified(const VkPhysicalDeviceMemoryProperties *memory)
     return true;
 }
 
+static void describe_facts(struct vk_device *device, const VkPhysicalDeviceProperties *p, const struct extensions *extensions)
+{
+    snprintf(device->facts, sizeof device->facts, "Vulkan %u.%u, bindings of %llu MB, %s; %s files in place, %s free memory, has %stime stamps",
+             VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
+             (unsigned long long)device->base.caps.max_binding_bytes / 1000000, device->base.caps.unified ? "the host's memory" : "memory of its own",
+             device->import_alignment ? "reads" : "(no VK_EXT_external_memory_host) copies", extensions->budget ? "knows" : "(no VK_EXT_memory_budget) guesses",
+             device->base.caps.timestamps ? "" : "no ");
+}
+
 static bl_status start(struct vk_device *device, uint32_t index)
 {
     VkPhysicalDevice devices[64];
@@ -195,6 +204,8 @@ static bl_status start(struct vk_device *device, uint32_t index)
     device->base.caps = (bl_caps){
         .backend = "vulkan",
         .name = device->name,
+        .driver = device->driver,
+        .facts = device->facts,
         .memory_kinds = 1u << BL_MEM_DEVICE | 1u << BL_MEM_UPLOAD | 1u << BL_MEM_READBACK | 1u << BL_MEM_SHARED |
                         (device->import_alignment ? 1u << BL_MEM_IMPORT_HOST : 0),
         .max_push_bytes = 128,
@@ -205,6 +216,8 @@ static bl_status start(struct vk_device *device, uint32_t index)
         .timestamps = device->ns_per_tick > 0,
         .unified = unified,
     };
+    snprintf(device->driver, sizeof device->driver, "%08x", properties.properties.driverVersion);
+    describe_facts(device, &properties.properties, &extensions);
     return BL_OK;
 }
 

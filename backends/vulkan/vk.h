@@ -50,7 +50,7 @@ struct vk_device {
     VkQueue queue;
     uint32_t family;
     VkPhysicalDeviceMemoryProperties memory;
-    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
+    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[256], driver[16];
     bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
     double ns_per_tick;                  /* of time stamps; 0: there are none */

@@ -40,8 +40,9 @@ def text(program, tokens):
     if not model:
         print('BITLOOM_TEST_MODEL is not set')
         return 77
-    answers = [subprocess.run([program, 'run', '-m', model, '-p', 'The capital of France is', '-n', tokens, '--temp', '0', '--device', device],
-                              check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout for device in ['cpu', 'cuda:0']]
+    command = [program, 'run', '-m', model, '-p', 'The capital of France is', '-n', tokens, '--temp', '0', '--schedule', 'grouped-streams']
+    answers = [subprocess.run(command + ['--device', device], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+               for device in ['cpu', 'cuda:0']]
     print('cpu:  %r\ncuda: %r' % tuple(answers))
     return answers[0] != answers[1] or len(answers[0]) == 0
 

@@ -20,9 +20,14 @@ def devices(**knobs):
     return [line for line in run(['devices'], **knobs)[1].split('\n') if line.startswith('cuda')]
 
 
+def generate(device, fit='on', **knobs):
+    return run(['run', '-m', MODEL, '-p', 'the', '-n', '4', '--temp', '0', '--schedule', 'grouped-streams', '--fit', fit, '--device', device],
+               **knobs)
+
+
 class Messages(unittest.TestCase):
     def refused(self, words, device='cuda:0', **knobs):
-        code, out, err = run(['run', '-m', MODEL, '-p', 'the', '-n', '4', '--temp', '0', '--device', device], **knobs)
+        code, _, err = generate(device, **knobs)
         self.assertEqual(code, 1, err)
         for word in words:
             self.assertIn(word, err)
@@ -42,12 +47,13 @@ class Messages(unittest.TestCase):
 
     def test_no_code(self):
         """A build without nvcc finds out before, one with it when its module is loaded."""
-        code, _, err = run(['run', '-m', MODEL, '-p', 'the', '-n', '1', '--device', 'cuda:0'], NO_CODE=1)
+        code, _, err = generate('cuda:0', NO_CODE=1)
         self.assertEqual(code, 1)
         self.assertTrue('built without nvcc' in err or 'no code for compute capability 9.0' in err, err)
 
     def test_too_small(self):
-        self.refused(['no memory', 'bytes', 'are free'], MEMORY=1000000)
+        self.refused(['cuda:0: 1.0 MB free'], MEMORY=1000000)
+        self.refused(['no memory for', 'bytes of "weights"', '1000000 of 1000000 bytes are free'], fit='off', MEMORY=1000000)
 
     def test_lost(self):
         for call in (30, 150, 200, 250):
@@ -55,8 +61,18 @@ class Messages(unittest.TestCase):
 
     def test_checked(self):
         """The emulator looks at every access to shared memory while a model runs."""
-        code, out, err = run(['run', '-m', MODEL, '-p', 'the', '-n', '2', '--temp', '0', '--device', 'cuda:0'], CHECKED=1)
-        self.assertEqual((code, out), (0, run(['run', '-m', MODEL, '-p', 'the', '-n', '2', '--temp', '0', '--device', 'cpu'])[1]), err)
+        code, out, err = generate('cuda:0', CHECKED=1)
+        self.assertEqual((code, out), (0, generate('cpu')[1]), err)
+
+    def test_split(self):
+        """A model on two devices, and on one that is lost on the way: the same text."""
+        want = generate('cpu')[1]
+        for devices_asked in ('cuda:0,cpu', 'cpu,cuda:0', 'cuda:0,cuda:1'):
+            self.assertEqual(generate(devices_asked, DEVICES=2)[:2], (0, want), devices_asked)
+        for call in (100, 200, 250):
+            code, out, err = generate('cuda:0,cpu', LOST=call)
+            self.assertEqual((code, out), (0, want), err)
+            self.assertIn('warning', err)
 
 
 unittest.main(argv=sys.argv[:1])

@@ -73,6 +73,7 @@ typedef struct bl_caps {
     const char *backend;          /* "cpu" */
     const char *name;
     const char *driver;           /* version of what drives it; NULL: the program itself */
+    const char *facts;            /* what it offers, what of its options is used and what is missing, in words; NULL: nothing to say */
     uint32_t memory_kinds;        /* bits 1 << enum bl_memory_kind that buffer_create accepts */
     uint32_t max_push_bytes;      /* at least 128 */
     uint32_t max_bindings;        /* per dispatch, at least 18 */
