@@ -39,9 +39,10 @@ uint page_of(uint row, uint position)
 /* Bits of an f16 as f32, denormals too, which unpackHalf2x16 may flush. */
 float half_of(uint h)
 {
-    uint sign = (h & 0x8000u) << 16, exponent = h >> 10 & 31u, mantissa = h & 0x3ffu;
-    uint denormal = U(float(mantissa) * 5.9604644775390625e-8);
-    uint bits = exponent == 0 ? denormal : exponent == 31 ? 0x7f800000u | (mantissa != 0 ? mantissa << 13 | 0x400000u : 0u)
-                                                          : (exponent + 112u) << 23 | mantissa << 13;
-    return F(sign | bits);
+    uint bits = (h & 0x7fffu) << 13; /* exponent and mantissa at their places, the exponent 112 too small */
+    precise float denormal = F(bits + 0x38800000u) - 6.103515625e-5;
+    uint magnitude = bits < 0x00800000u ? U(denormal) : bits + (bits < 0x0f800000u ? 0x38000000u : 0x70000000u);
+    if (bits > 0x0f800000u)
+        magnitude |= 0x00400000u; /* a quiet NaN */
+    return F((h & 0x8000u) << 16 | magnitude);
 }
