@@ -277,6 +277,7 @@ static bl_status start(struct cu_device *device, uint32_t index)
         .max_bindings = CU_BINDINGS,
         .buffer_alignment = 4,
         .coherent = integrated != 0,
+        .n_ways = CU_WAYS,
         .timestamps = true,
         .unified = integrated != 0,
     };

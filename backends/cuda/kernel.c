@@ -25,17 +25,29 @@ bl_status cu_module_open(struct cu_device *device)
     return cu_answer(device, result, "cuModuleLoadData");
 }
 
-/* The row of a key that is in the table of kernels; others may have the name of one. */
+/* The row of a key that is in the table of kernels; others may have the name of one. Way 1 is the usual one; way 2 swaps dp4a and the
+ * matrix units. */
 static const struct row *find(struct bl_kernel_key key)
 {
     struct bl_kernel_key keys[512];
     char name[64];
+    const uint32_t way = key.tuning;
+    key.tuning = 0;
     const size_t n = bl_kernel_keys(keys, 512);
     size_t k = 0;
     while (k < n && !bl_kernel_key_equal(keys[k], key))
         k++;
     if (k == n)
         return NULL;
+    if (way > CU_WAYS)
+        return NULL;
+    if (way == 2) { /* a product of several rows by the other unit: matmul takes few rows too, and matvec8 many */
+        const bool is_matvec8 = key.op == BL_OP_MATVEC && key.row_class == BL_ROWS_8;
+        if (key.activation != BL_FMT_Q8 || !(is_matvec8 || key.op == BL_OP_MATMUL))
+            return NULL;
+        key.op = is_matvec8 ? BL_OP_MATMUL : BL_OP_MATVEC;
+        key.row_class = is_matvec8 ? BL_ROWS_512 : BL_ROWS_8;
+    }
     bl_kernel_key_name(key, name, sizeof name);
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
         if (strcmp(rows[r].name, name) == 0)

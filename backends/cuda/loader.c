@@ -6,7 +6,7 @@
 
 static bl_status load(struct cu_driver *out)
 {
-    out->library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    out->library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE); /* its threads may outlive a device */
     if (!out->library)
         BL_FAIL(BL_EUNSUPPORTED, "no CUDA driver: %s", dlerror());
     void *symbol;

@@ -212,8 +212,10 @@ static bl_status start(struct vk_device *device, uint32_t index)
         .max_bindings = 2 + 4 * BL_LINEAR_SEGMENTS,
         .max_binding_bytes = most,
         .buffer_alignment = 4,
+        .n_ways = VK_WAYS,
         .coherent = true,
         .timestamps = device->ns_per_tick > 0,
+        .software = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
         .unified = unified,
     };
     snprintf(device->driver, sizeof device->driver, "%08x", properties.properties.driverVersion);

@@ -109,11 +109,7 @@ bl_status vk_layout_create(struct vk_device *device)
 /* 0 software, 1 hardware; a key's tuning above 0 says which plus one. */
 static uint32_t way_of(const struct vk_device *device, struct bl_kernel_key key)
 {
-    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
-    if (key.tuning)
-        return key.tuning - 1u;
-    device->instance.GetPhysicalDeviceProperties2(device->physical, &properties);
-    return properties.properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU;
+    return key.tuning ? key.tuning - 1u : device->base.caps.software ? 0 : 1;
 }
 
 static bl_status make_pipeline(struct vk_device *device, const struct row *row, uint32_t way, uint32_t format, bool q8, VkPipeline *out)
@@ -151,7 +147,7 @@ bl_status vk_kernel_pipeline(bl_kernel *base, uint32_t format, VkPipeline *out)
 
 static bool is_row(struct bl_kernel_key key)
 {
-    if (key.tuning > 2)
+    if (key.tuning > VK_WAYS)
         return false;
     key.tuning = 0;
     struct bl_kernel_key keys[512];

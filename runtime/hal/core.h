@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "hal/backend.h"
+#include "hal/devices.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -34,6 +35,7 @@ struct bl_device_core {
     pthread_mutex_t kernel_lock; /* kernels; held while a back end makes one */
     struct kernel_entry *kernels;
     uint32_t n_kernels, kernel_capacity;
+    uint16_t ways[BL_KERNEL_CLASSES]; /* tune.c: key.tuning of each class where the key says 0 */
 };
 
 /* Outlives its buffer while a list names it, so that submitting such a list is a refusal and not a crash. */

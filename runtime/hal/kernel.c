@@ -5,16 +5,11 @@
 
 #include <string.h>
 
-bl_status bl_kernel_get(bl_device *device, struct bl_kernel_key key, bl_kernel **out)
+/* The lock is held. *out stays NULL when the device has no such kernel. */
+static bl_status find_or_make(bl_device *device, struct bl_kernel_key key, bl_kernel **out)
 {
-    bl_errors_clear();
-    REQUIRE_OBJECT(out);
-    *out = NULL;
-    REQUIRE_OBJECT(device);
-    BL_TRY(bl_device_usable(device));
     struct bl_device_core *core = device->core;
     bl_status status = BL_OK;
-    pthread_mutex_lock(&core->kernel_lock);
     uint32_t k = 0;
     while (k < core->n_kernels && !bl_kernel_key_equal(core->kernels[k].key, key))
         k++;
@@ -34,6 +29,27 @@ bl_status bl_kernel_get(bl_device *device, struct bl_kernel_key key, bl_kernel *
     }
     if (status == BL_OK)
         *out = core->kernels[k].kernel;
+    return status;
+}
+
+bl_status bl_kernel_get(bl_device *device, struct bl_kernel_key key, bl_kernel **out)
+{
+    bl_errors_clear();
+    REQUIRE_OBJECT(out);
+    *out = NULL;
+    REQUIRE_OBJECT(device);
+    BL_TRY(bl_device_usable(device));
+    struct bl_device_core *core = device->core;
+    struct bl_kernel_key raced = key;
+    const uint32_t class = bl_kernel_class(key);
+    bl_status status = BL_OK;
+    pthread_mutex_lock(&core->kernel_lock);
+    if (!key.tuning && class < BL_KERNEL_CLASSES)
+        raced.tuning = core->ways[class];
+    if (raced.tuning != key.tuning) /* a way need not be there for every format */
+        status = find_or_make(device, raced, out);
+    if (status == BL_OK && !*out)
+        status = find_or_make(device, key, out);
     pthread_mutex_unlock(&core->kernel_lock);
     if (status != BL_OK)
         return bl_error_trace(status, __FILE__, __LINE__);

@@ -39,7 +39,7 @@ struct bl_kernel_key {
     uint8_t weight;      /* enum bl_format; BL_FMT_F16 or BL_FMT_F32 is the format of the KV pages for kv_store and attention */
     uint8_t activation;  /* BL_FMT_F32 or BL_FMT_Q8 */
     uint16_t row_class;  /* BL_ROWS_* */
-    uint16_t tuning;     /* 0; back ends may define more */
+    uint16_t tuning;     /* 0: what the back end thinks best, or what a race found (hal/tune.c); 1 .. caps.n_ways: that way */
 };
 
 const char *bl_op_name(uint32_t op); /* "matvec"; NULL when out of range */

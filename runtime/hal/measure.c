@@ -1,6 +1,7 @@
 /* measure.c: how fast a device is, by three short runs of what steps are made of: a submission, a copy, a matrix times a vector. Uses the
  * device like any client; knows no back end. */
 #include "base/error.h"
+#include "hal/devices.h"
 #include "hal/kernel.h"
 #include "hal/kernel_params.h"
 
@@ -30,8 +31,7 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* Seals the list, plays it and takes the best of some rounds; ends the list's life. status: what recording it gave. */
-static bl_status time_list(const struct bench *b, bl_list *list, bl_status status, double *best)
+bl_status bl_time_list(bl_queue *queue, bl_list *list, bl_status status, double *best)
 {
     uint64_t value = 0;
     *best = INFINITY;
@@ -39,9 +39,9 @@ static bl_status time_list(const struct bench *b, bl_list *list, bl_status statu
         status = bl_list_end(list);
     for (int round = 0; status == BL_OK && round < ROUNDS; round++) {
         double start = seconds();
-        status = bl_queue_submit(b->queue, list, NULL, 0, &value);
+        status = bl_queue_submit(queue, list, NULL, 0, &value);
         if (status == BL_OK)
-            status = bl_queue_wait(b->queue, value, BL_WAIT_FOREVER);
+            status = bl_queue_wait(queue, value, BL_WAIT_FOREVER);
         double taken = seconds() - start;
         *best = taken < *best ? taken : *best;
     }
@@ -53,14 +53,14 @@ static bl_status time_fill(const struct bench *b, bl_buffer *buffer, uint64_t by
 {
     bl_list *list;
     BL_TRY(bl_list_begin(b->device, 0, &list));
-    return time_list(b, list, bl_list_fill(list, buffer, 0, bytes, pattern, NULL, NULL), best);
+    return bl_time_list(b->queue, list, bl_list_fill(list, buffer, 0, bytes, pattern, NULL, NULL), best);
 }
 
 static bl_status time_copy(const struct bench *b, double *best)
 {
     bl_list *list;
     BL_TRY(bl_list_begin(b->device, 0, &list));
-    return time_list(b, list, bl_list_copy(list, b->to, 0, b->from, 0, b->bytes, NULL, NULL), best);
+    return bl_time_list(b->queue, list, bl_list_copy(list, b->to, 0, b->from, 0, b->bytes, NULL, NULL), best);
 }
 
 static bl_status time_matvec(const struct bench *b, bl_kernel *kernel, double *best, uint64_t *bytes)
@@ -79,7 +79,7 @@ static bl_status time_matvec(const struct bench *b, bl_kernel *kernel, double *b
     const bl_dispatch dispatch = {kernel, {n, 1, 1}, bindings, 6, &push, sizeof push};
     bl_list *list;
     BL_TRY(bl_list_begin(b->device, 0, &list));
-    return time_list(b, list, bl_list_dispatch(list, &dispatch, NULL, NULL), best);
+    return bl_time_list(b->queue, list, bl_list_dispatch(list, &dispatch, NULL, NULL), best);
 }
 
 static bl_status create(bl_device *device, uint64_t bytes, bl_memory_kind kind, bl_buffer **out)

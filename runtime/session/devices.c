@@ -34,11 +34,45 @@ static void BL_PRINTF(2, 3) fall_back(bl_model *m, const char *format, ...)
 
 /* ---- which ---- */
 
+/* What is measured of a device is remembered by this. */
+static void cache_key(const struct bl_model_device *d, const char *what, char key[static 320])
+{
+    const bl_caps *caps = bl_device_caps(d->device);
+    snprintf(key, 320, "%s %s %.120s %.60s %u threads, %s", what, d->id, caps->name, caps->driver ? caps->driver : "-", caps->n_threads, bl_version());
+    for (char *s = key; *s; s++)
+        *s = (unsigned char)*s < 0x20 ? ' ' : *s;
+}
+
+/* Which way each class of kernels is made, where there are several and what is found can be kept. */
+static bl_status find_ways(const bl_model *m, struct bl_model_device *d)
+{
+    char key[320], ways[BL_WAYS_TEXT];
+    const bl_caps *caps = bl_device_caps(d->device);
+    if (caps->n_ways < 2 || caps->software || !m->cache_dir)
+        return BL_OK;
+    cache_key(d, "ways", key);
+    if (bl_cache_get(m->cache_dir, key, ways, sizeof ways) && bl_device_use_ways(d->device, ways))
+        return BL_OK;
+    BL_TRY(bl_device_tune(d->device, ways));
+    bl_cache_put(m->cache_dir, key, ways);
+    bl_log(BL_LOG_INFO, "%s: ways of the kernels, by class: %s", d->id, ways);
+    (void)bl_device_use_ways(d->device, ways); /* it is of that form */
+    return BL_OK;
+}
+
 static bl_status open_device(bl_model *m, struct bl_model_device *d)
 {
     bl_device_params params = m->device_params;
     params.device = d->id;
-    return d->device ? BL_OK : bl_device_open(&params, &d->device);
+    if (d->device)
+        return BL_OK;
+    BL_TRY(bl_device_open(&params, &d->device));
+    bl_status status = find_ways(m, d);
+    if (status != BL_OK) {
+        bl_device_close(d->device);
+        d->device = NULL;
+    }
+    return status;
 }
 
 static bl_status add_device(bl_model *m, const char *id, size_t n)
@@ -58,11 +92,8 @@ static bl_status add_device(bl_model *m, const char *id, size_t n)
 static bl_status find_speed(bl_model *m, struct bl_model_device *d)
 {
     BL_TRY(open_device(m, d));
-    const bl_caps *caps = bl_device_caps(d->device);
     char key[320], value[32], *end;
-    snprintf(key, sizeof key, "speed %s %.120s %.60s %u threads, %s", d->id, caps->name, caps->driver ? caps->driver : "-", caps->n_threads, bl_version());
-    for (char *s = key; *s; s++)
-        *s = (unsigned char)*s < 0x20 ? ' ' : *s;
+    cache_key(d, "speed", key);
     if (bl_cache_get(m->cache_dir, key, value, sizeof value)) {
         d->speed = strtod(value, &end);
         if (end != value && !*end && d->speed >= 0 && d->speed < 1e6)

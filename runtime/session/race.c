@@ -112,7 +112,7 @@ static bl_status play(const struct bl_part *p, bl_list *list, double *best)
     return BL_OK;
 }
 
-/* Each once to warm up, unless that takes long already; then in turns. */
+/* Each once to warm up, unless that takes long already: then all count alike; else in turns. */
 static bl_status play_all(const bl_model *m, const struct bl_part *p, uint32_t r, bl_list **lists, double *best)
 {
     double end = seconds() + MOST_SECONDS;
@@ -121,10 +121,11 @@ static bl_status play_all(const bl_model *m, const struct bl_part *p, uint32_t r
         BL_TRY(bl_part_record(m, p, (enum bl_schedule_kind)k, r, 0, &lists[k]));
         BL_TRY(play(p, lists[k], &best[k]));
     }
-    if (seconds() > end + 4 * MOST_SECONDS)
-        return BL_OK;
+    const bool is_slow = seconds() > end + 4 * MOST_SECONDS;
     for (int k = 0; k < BL_SCHEDULE_COUNT; k++)
-        best[k] = INFINITY;
+        best[k] = is_slow ? 1 : INFINITY;
+    if (is_slow)
+        return BL_OK;
     for (uint32_t round = 0; round < ROUNDS && (round == 0 || seconds() < end); round++)
         for (uint32_t i = 0; i < BL_SCHEDULE_COUNT; i++) {
             uint32_t k = (i + round) % BL_SCHEDULE_COUNT;

@@ -1,0 +1,76 @@
+/* ways.c: the race of a device's ways of making kernels: it finishes, what it finds is taken, and a device that computes wrongly is found
+ * out: with the dispatches left away, no way is right. */
+#include "backends/vulkan/vk.h"
+#include "hal/devices.h"
+#include "hal/kernel.h"
+
+#include <bitloom/log.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool broken;
+static PFN_vkCmdDispatch real_dispatch;
+static uint32_t n_warnings;
+
+static void VKAPI_CALL dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
+{
+    if (!broken)
+        real_dispatch(commands, x, y, z);
+}
+
+static void wrap(struct vk_instance *instance, struct vk_device_fns *device)
+{
+    (void)instance;
+    if (!device)
+        return;
+    real_dispatch = device->CmdDispatch;
+    device->CmdDispatch = dispatch;
+}
+
+static void count_warning(void *user, bl_log_level level, const char *line)
+{
+    (void)user;
+    n_warnings += level == BL_LOG_WARNING && strstr(line, "wrongly") != NULL;
+}
+
+static int fail(const char *what)
+{
+    printf("FAIL %s: %s\n", what, bl_error_text());
+    return 1;
+}
+
+int main(void)
+{
+    const struct bl_kernel_key key = {BL_OP_MATVEC, BL_FMT_Q4_K, BL_FMT_Q8, BL_ROWS_1, 0};
+    char ways[BL_WAYS_TEXT];
+    bl_device_params params;
+    bl_device *device;
+    bl_kernel *kernel;
+    vk_wrap = wrap;
+    bl_log_set(count_warning, NULL, BL_LOG_WARNING);
+    bl_device_default_params(&params);
+    params.device = "vulkan:0";
+    if (bl_device_open(&params, &device) != BL_OK) {
+        printf("SKIP %s\n", bl_error_text());
+        return 77;
+    }
+    if (bl_device_tune(device, ways) != BL_OK || n_warnings)
+        return fail("the race");
+    printf("ways by class: %s\n", ways);
+    if (strlen(ways) != BL_KERNEL_CLASSES || strspn(ways, "12") != BL_KERNEL_CLASSES || !bl_device_use_ways(device, ways))
+        return fail("what the race says is not taken");
+    static const char *const refused[] = {"", "1", "111111", "11111111", "111111x", "3111111"};
+    for (size_t r = 0; r < sizeof refused / sizeof refused[0]; r++)
+        if (bl_device_use_ways(device, refused[r]))
+            return fail(refused[r]);
+    for (char way = '1'; way <= '2'; way++) {
+        memset(ways, way, BL_KERNEL_CLASSES);
+        if (!bl_device_use_ways(device, ways) || bl_kernel_get(device, key, &kernel) != BL_OK || kernel->key.tuning != way - '0')
+            return fail("a kernel is not made the way that was chosen");
+    }
+    broken = true;
+    if (bl_device_tune(device, ways) != BL_EUNSUPPORTED || n_warnings != 2 || !strstr(bl_error_text(), "rightly"))
+        return fail("a device that computes nothing passes");
+    bl_device_close(device);
+    return 0;
+}
