@@ -202,8 +202,8 @@ static int fill_model_params(const struct options *o, bl_model_params *p)
     p->context = o->context < 0 ? 0 : o->context == 0 ? BL_CONTEXT_FULL : (uint32_t)o->context;
     p->batch = (uint32_t)o->batch;
     p->device.n_threads = o->threads < 0 ? 0 : (uint32_t)o->threads;
-    p->device.device = o->device;
-    if (o->gpu_layers && strcmp(o->gpu_layers, "auto") != 0)
+    p->device.device = o->device && strcmp(o->device, "none") == 0 ? "cpu" : o->device; /* llama.cpp's word */
+    if (o->gpu_layers && strcmp(o->gpu_layers, "auto") != 0 && strcmp(o->gpu_layers, "-1") != 0)
         p->gpu_layers = strcmp(o->gpu_layers, "all") == 0 ? BL_LAYERS_ALL : (int32_t)strtol(o->gpu_layers, NULL, 10);
     p->no_fit = o->fit && strcmp(o->fit, "off") == 0;
     if (o->fit_target >= 0)

@@ -390,6 +390,7 @@ void print_man_page(FILE *out)
         fprintf(out, ")\n");
     }
     fprintf(out, ".SH ENVIRONMENT\nEvery option can be given as BITLOOM_ARG_NAME, e.g. BITLOOM_ARG_TOP_K for \\-\\-top\\-k; the option wins.\n"
+                 "XDG_CACHE_HOME (~/.cache) holds models and bitloom/measured: speeds and schedules that were measured once; it may be deleted.\n"
                  ".SH EXIT STATUS\n0 done; 1 failed, with a line that says why; 2 the command line is wrong; 130 interrupted.\n");
 }
 

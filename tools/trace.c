@@ -33,8 +33,8 @@ void trace_step(void *user, uint32_t rows, const bl_node_timing *nodes, uint32_t
     for (uint32_t i = 0; i < n_nodes; i++) {
         fprintf(t->file, "%s\n{\"name\": \"", t->n_events++ ? "," : "");
         write_label(t->file, nodes[i].label);
-        fprintf(t->file, "\", \"ph\": \"X\", \"pid\": 1, \"tid\": %u, \"ts\": %.3f, \"dur\": %.3f, \"args\": {\"step\": %llu, \"rows\": %u}}", nodes[i].lane,
-                (double)nodes[i].begin_ns / 1e3, (double)(nodes[i].end_ns - nodes[i].begin_ns) / 1e3, (unsigned long long)t->steps, rows);
+        fprintf(t->file, "\", \"ph\": \"X\", \"pid\": %u, \"tid\": %u, \"ts\": %.3f, \"dur\": %.3f, \"args\": {\"step\": %llu, \"rows\": %u}}", nodes[i].lane / BL_MAX_LANES + 1,
+                nodes[i].lane % BL_MAX_LANES,                 (double)nodes[i].begin_ns / 1e3, (double)(nodes[i].end_ns - nodes[i].begin_ns) / 1e3, (unsigned long long)t->steps, rows);
     }
     t->steps++;
 }

@@ -85,6 +85,7 @@ static bool write_report(const char *path, const bl_model *model, uint64_t load_
         print_json_string(f, info.fallback);
         fprintf(f, ", \"schedule\": ");
         print_json_string(f, info.schedule);
+        fprintf(f, ", \"launches\": %u, \"lanes\": %u, \"lane_steps\": %u, \"idle\": %.2f", info.launches, info.lanes, info.steps, info.idle);
         fprintf(f, ",\n \"load_ms\": %.3f, \"prompt_tokens\": %u, \"prompt_ms\": %.3f, \"generated_tokens\": %u, \"steps\": %u, \"generate_ms\": %.3f}\n",
                 (double)load_ns / 1e6, r->n_prompt, (double)r->prompt_ns / 1e6, r->n_generated, r->n_steps, (double)r->generate_ns / 1e6);
     }

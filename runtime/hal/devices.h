@@ -9,6 +9,10 @@
  * score could not win is not asked, so its drivers are left alone. */
 bool bl_device_choose(uint32_t below, bl_device_info *out);
 
+/* Why back ends that might have a better device than one of this score have none, though the machine shows what they drive; "" when there is
+ * nothing to say. */
+void bl_device_missing(uint32_t above, char out[256]);
+
 /* measure.c: seals the list, plays it and takes the best of some rounds; ends the list's life. status: what recording it gave. */
 bl_status bl_time_list(bl_queue *queue, bl_list *list, bl_status status, double *best) BL_MUST_USE;
 

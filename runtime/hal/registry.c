@@ -79,6 +79,18 @@ bool bl_device_choose(uint32_t below, bl_device_info *out)
     return best.score > 0;
 }
 
+void bl_device_missing(uint32_t above, char out[256])
+{
+    size_t n = 0;
+    bl_device_info info;
+    out[0] = 0;
+    for (uint32_t b = 0; b < BACKEND_COUNT && n < 250; b++) {
+        memset(&info, 0, sizeof info);
+        if (backends[b]->score > above && backends[b]->hopeful && backends[b]->hopeful() && backends[b]->describe(0, &info) && info.why_missing[0])
+            n += (size_t)snprintf(out + n, 256 - n, "%s%s: %s", n ? "; " : "", info.id, info.why_missing);
+    }
+}
+
 bl_status bl_device_auto(bl_device_info *out, char why[256])
 {
     bl_errors_clear();
@@ -91,6 +103,10 @@ bl_status bl_device_auto(bl_device_info *out, char why[256])
                        : out->score >= BL_SCORE_CPU        ? "the best that there is"
                                                            : "a processor that plays a GPU, and nothing better";
     size_t n = (size_t)snprintf(why, 256, "%s", what);
+    char missing[256];
+    bl_device_missing(out->score, missing);
+    if (missing[0] && n < 200)
+        n += (size_t)snprintf(why + n, 256 - n, "; %s", missing);
     for (uint32_t b = 0; b < BACKEND_COUNT; b++)
         if (backends[b]->score > out->score && backends[b]->hopeful && !backends[b]->hopeful() && n < 200)
             n += (size_t)snprintf(why + n, 256 - n, "; %s was not asked: this machine shows no GPU", backends[b]->name);

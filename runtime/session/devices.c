@@ -135,6 +135,10 @@ static bl_status choose_auto(bl_model *m, bool *others)
             if (info.score == BL_SCORE_INTEGRATED)
                 BL_TRY(compare_with_cpu(m));
             *others = !m->devices[0].is_cpu;
+            char missing[256];
+            bl_device_missing(info.score, missing);
+            if (missing[0])
+                fall_back(m, "auto takes %s: %s", m->devices[0].id, missing);
             return BL_OK;
         }
         fall_back(m, "device %s cannot be used: %s", info.id, bl_error_text());
@@ -171,7 +175,7 @@ bl_status bl_devices_choose(bl_model *m, const bl_device_params *params)
         others = others || !m->devices[i].is_cpu;
     }
     if (m->gpu_layers >= 0 && !others)
-        fall_back(m, "gpu_layers is ignored: no device but the CPU is used");
+        fall_back(m, "layers for other devices (-ngl) are ignored: no device but the CPU is used");
     if (m->gpu_layers >= 0 && others && !cpu) /* the other layers have to go somewhere */
         BL_TRY(add_device(m, "cpu", 3));
     return BL_OK;
@@ -270,6 +274,14 @@ static bl_status find_rooms(struct plan *p)
     return BL_OK;
 }
 
+static bool has_cpu(const bl_model *m)
+{
+    for (uint32_t i = 0; i < m->n_devices; i++)
+        if (m->devices[i].is_cpu)
+            return true;
+    return false;
+}
+
 static bl_status does_not_fit(const struct plan *p)
 {
     const bl_model *m = p->model;
@@ -278,8 +290,8 @@ static bl_status does_not_fit(const struct plan *p)
         uint64_t cost = unit_cost((void *)(uintptr_t)p, i, 0, m->n_units);
         needed = cost > needed ? cost : needed;
     }
-    BL_FAIL(BL_EDEVMEM, "%.60s: weights and KV need %.1f MB, activations %.1f MB; %s%s %.1f MB free, margin %.1f MB: add cpu, or give fewer layers (-ngl) or a smaller context",
-            m->name, M(needed), M(p->scratch), p->takers[0]->id, p->n_takers > 1 ? " and others: the last has" : ":", M(p->free_bytes), M(p->margin));
+    BL_FAIL(BL_EDEVMEM, "%.60s: weights and KV need %.1f MB, activations %.1f MB; %s%s %.1f MB free, margin %.1f MB: %sgive fewer layers (-ngl) or a smaller context",
+            m->name, M(needed), M(p->scratch), p->takers[0]->id, p->n_takers > 1 ? " and others: the last has" : ":", M(p->free_bytes), M(p->margin), has_cpu(m) ? "" : "add cpu, or ");
 }
 
 static bl_status measure_units(struct plan *p)

@@ -192,6 +192,11 @@ void bl_model_get_info(const bl_model *m, bl_model_info *info)
     };
     for (uint32_t i = 0; i < m->n_parts; i++) {
         const struct bl_part *p = &m->parts[i];
+        const struct bl_schedule *schedule = p->ways[p->chosen[BL_ONE_ROW]].schedule;
+        info->launches += schedule->n_launches;
+        info->steps += schedule->n_steps;
+        info->lanes = schedule->n_lanes > info->lanes ? schedule->n_lanes : info->lanes;
+        info->idle = i ? info->idle : bl_schedule_idle(p->graph, schedule);
         info->kv_bytes += p->kv_bytes;
         info->activation_bytes += bl_buffer_bytes(p->activations) + (p->logits ? bl_buffer_bytes(p->logits) : 0);
         info->other_bytes += bl_weights_copied_bytes(p->weights) + m->step_bytes +

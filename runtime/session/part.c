@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static uint32_t bucket_of(uint32_t rows)
 {
@@ -192,7 +193,15 @@ static bl_status carry(const bl_model *m, const struct bl_part *p, uint32_t rows
     return BL_OK;
 }
 
-static bl_status report_trace(bl_model *m, bl_list *list, uint32_t rows)
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* submitted: when, by the host's clock. A device counts from a start of its own: its first node is put there. */
+static bl_status report_trace(bl_model *m, const struct bl_part *p, bl_list *list, uint32_t rows, uint64_t submitted)
 {
     uint32_t n;
     BL_TRY(bl_list_timings(list, m->timings, m->n_timings, &n));
@@ -203,6 +212,14 @@ static bl_status report_trace(bl_model *m, bl_list *list, uint32_t rows)
         m->timings = grown;
         m->n_timings = n;
         BL_TRY(bl_list_timings(list, m->timings, m->n_timings, &n));
+    }
+    uint64_t first = UINT64_MAX;
+    for (uint32_t i = 0; i < n; i++)
+        first = m->timings[i].begin_ns < first ? m->timings[i].begin_ns : first;
+    for (uint32_t i = 0; i < n; i++) {
+        m->timings[i].begin_ns = m->timings[i].begin_ns - first + submitted;
+        m->timings[i].end_ns = m->timings[i].end_ns - first + submitted;
+        m->timings[i].lane += (uint32_t)(p - m->parts) * BL_MAX_LANES;
     }
     m->trace(m->trace_user, rows, m->timings, n);
     return BL_OK;
@@ -219,9 +236,10 @@ bl_status bl_part_run(bl_model *m, struct bl_part *p, uint32_t n, uint32_t n_out
     memcpy(bl_buffer_host(p->step), m->step, (size_t)m->step_bytes);
     BL_TRY(bl_buffer_sync(p->step, 0, m->step_bytes, true));
     BL_TRY(carry(m, p, 1u << r, 1u << o));
+    const uint64_t submitted = m->trace ? now_ns() : 0;
     BL_TRY(bl_queue_submit(p->queue, list, NULL, 0, &value));
     BL_TRY(bl_queue_wait(p->queue, value, BL_WAIT_FOREVER));
     if (m->trace)
-        BL_TRY(report_trace(m, list, n));
+        BL_TRY(report_trace(m, p, list, n, submitted));
     return BL_OK;
 }

@@ -51,7 +51,7 @@ class Help(Case):
                             (['--temp'], '--temp needs a value'), (['--quiet=1'], '--quiet=1 takes no value'),
                             (['--stop', ''], "--stop '': must be not empty"), (['-ctk', 'q8_0'], '--cache-type-k q8_0: not yet'),
                             (['-ctk', 'q9'], '--cache-type-k q9: must be f16 or f32'), (['-ctv', 'f32'], 'must be the same as --cache-type-v f32'),
-                            (['-ngl', '65537'], '-ngl 65537: must be 0..65536, auto or all'), (['-ngl', 'most'], 'auto or all'),
+                            (['-ngl', '-2'], '-ngl -2'), (['-ngl', 'most'], 'auto or all'),
                             (['--fit', '1'], 'must be on or off'),
                             (['--schedule', 'zigzag'], 'must be auto, serial, grouped, streams or grouped-streams'),
                             (['--logit-bias', '12'], '--logit-bias 12: must be ID+X or ID-X'), (['--cpu-mask', 'zz'], 'zz'), (['-f', 'x'], '-p or -f'),

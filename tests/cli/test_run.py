@@ -287,7 +287,7 @@ class Placement(Case):
         for more in ([], ['-ngl', '1']):
             self.refused(1, ['chaos(cpu)', 'MB free', 'margin 1099511.6 MB'], 'run', tiny('llama'), *self.BASE, '--device', 'chaos(cpu)', '--fit-target', '1048576', *more)
         out, report, err = self.report('-ngl', '3')
-        self.assertIn('gpu_layers is ignored', report['fallback'])
+        self.assertIn('(-ngl) are ignored', report['fallback'])
         self.assertEqual(out, want)
         self.refused(1, 'cannot write', 'run', tiny('llama'), *self.BASE, '-q', '--report', '/nowhere/report', stdout=subprocess.DEVNULL)
 

@@ -61,6 +61,8 @@ typedef struct bl_model_info {
     const char *architecture;
     const char *schedule;     /* in words, with its gain where it was raced */
     const char *device;       /* name of the device that computes the first layers */
+    uint32_t launches, lanes, steps; /* of a token, over all devices; lanes: the most of one */
+    double idle;              /* share of the lanes' time in which they wait, by an estimate of the work; of the first layers' device */
     const char *placement;    /* what is computed where: "vulkan:0: layers 20-29 and output; cpu: embedding, layers 0-19" */
     const char *fallback;     /* what did not go as asked for, in words; "" when all did */
     uint64_t file_bytes, n_parameters;
@@ -107,7 +109,7 @@ BL_API const float *bl_logits(const bl_model *model, uint32_t i);
 BL_API void bl_model_interrupt(bl_model *model);
 
 /* Timings of every node of every step from now on, for tracing; NULL turns it off. Called on the thread of bl_forward, once per step and
- * device. */
+ * part (a run of layers on one device). Times count from one start for all calls; lanes of part p begin at p * BL_MAX_LANES. */
 typedef void (*bl_trace_fn)(void *user, uint32_t rows, const bl_node_timing *nodes, uint32_t n_nodes);
 BL_API void bl_model_trace(bl_model *model, bl_trace_fn fn, void *user);
 
