@@ -26,6 +26,13 @@ static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
 #include "hal/formats.def"
 #undef BL_FORMAT
+#undef QUANT
+}, tile_q8[BL_FMT_WEIGHT_COUNT] = {
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(tile_q8_##name),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
 }, linear_f32[BL_FMT_WEIGHT_COUNT] = {
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) [BL_FMT_##NAME] = CODE(linear_f32_##name),
 #include "hal/formats.def"
@@ -44,14 +51,15 @@ static const struct code binary = CODE(binary), glu = CODE(glu), norm = CODE(nor
                          rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
 
 /* How the invocations of a workgroup share the outputs of a matrix product: how many there are, how many neighbours share outputs, how many
- * outputs those have. Attention: positions instead of outputs. */
+ * outputs those have, and of how many rows. Attention: positions instead of outputs. */
 struct shape {
-    uint32_t invocations, lanes, outputs;
+    uint32_t invocations, lanes, outputs, rows;
 };
 
-/* One row per shader and its constants; the first that fits a key serves it. Constants of all: 1 whether q8, 2 the variant, 3 and 4 the
- * shape. The tile is what one workgroup makes, in elements of the op's grid; that of a product comes from its shape. There are two ways:
- * for drivers that work through a workgroup vector by vector on a processor, and for those that have thousands of lanes. */
+/* One row per shader and its constants; the first that fits a key serves it. Constants of all: 1 whether q8, 2 the variant (of a product:
+ * the rows), 3 and 4 the shape. The tile is what one workgroup makes, in elements of the op's grid; that of a product comes from its shape.
+ * There are two ways: for drivers that work through a workgroup vector by vector on a processor, and for those that have thousands of
+ * lanes. */
 static const struct row {
     uint16_t op, activation, row_class; /* activation, row_class 0: any */
     bool by_format;
@@ -59,13 +67,13 @@ static const struct row {
     const struct code *code[2]; /* software, hardware */
     struct shape shape[2];
 } rows[] = {
-    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, true, 1, {0, 1}, {linear_q8_solo, linear_q8}, {{16, 1, 4}, {64, 16, 4}}},
-    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_8, true, 8, {0, 8}, {linear_q8_solo, linear_q8}, {{16, 1, 4}, {32, 16, 4}}},
-    {BL_OP_MATMUL, BL_FMT_Q8, 0, true, 8, {0, 8}, {linear_q8_solo, linear_q8}, {{16, 1, 4}, {32, 16, 4}}},
-    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_1, true, 1, {0, 1}, {linear_f32_solo, linear_f32}, {{8, 1, 1}, {64, 8, 1}}},
-    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_8, true, 8, {0, 8}, {linear_f32_solo, linear_f32}, {{8, 1, 1}, {64, 8, 1}}},
-    {BL_OP_MATMUL, BL_FMT_F32, 0, true, 8, {0, 8}, {linear_f32_solo, linear_f32}, {{8, 1, 1}, {64, 8, 1}}},
-    {BL_OP_ATTENTION, 0, 0, true, 0, {1, 1}, {attention, attention}, {{32, 1, 0}, {128, 4, 0}}},
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, true, 0, {0}, {linear_q8_solo, linear_q8}, {{16, 1, 4, 1}, {64, 16, 4, 1}}},
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_8, true, 0, {0}, {linear_q8_solo, linear_q8}, {{16, 1, 4, 8}, {32, 16, 4, 8}}},
+    {BL_OP_MATMUL, BL_FMT_Q8, 0, true, 0, {0}, {linear_q8_solo, tile_q8}, {{16, 1, 4, 8}, {64, 8, 4, 32}}},
+    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_1, true, 0, {0}, {linear_f32_solo, linear_f32}, {{8, 1, 1, 1}, {64, 8, 1, 1}}},
+    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_8, true, 0, {0}, {linear_f32_solo, linear_f32}, {{8, 1, 1, 8}, {64, 8, 1, 8}}},
+    {BL_OP_MATMUL, BL_FMT_F32, 0, true, 0, {0}, {linear_f32_solo, linear_f32}, {{8, 1, 1, 8}, {64, 8, 1, 8}}},
+    {BL_OP_ATTENTION, 0, 0, true, 0, {1, 1}, {attention, attention}, {{32, 1, 0, 0}, {128, 4, 0, 0}}},
     {BL_OP_EMBED, 0, 0, true, 0, {32 * 32, 1}, {embed, embed}, {{0}}},
     {BL_OP_KV_STORE, 0, 0, true, 0, {1, 1}, {kv_store, kv_store}, {{0}}},
     {BL_OP_UNARY, 0, 0, false, 0, {64, 1}, {&unary, &unary}, {{0}}},
@@ -115,7 +123,8 @@ static uint32_t way_of(const struct vk_device *device, struct bl_kernel_key key)
 static bl_status make_pipeline(struct vk_device *device, const struct row *row, uint32_t way, uint32_t format, bool q8, VkPipeline *out)
 {
     const struct code *source = &row->code[way][row->by_format ? format : 0];
-    const uint32_t constants[4] = {q8, row->variant, row->shape[way].invocations, row->shape[way].lanes};
+    const struct shape shape = row->shape[way];
+    const uint32_t constants[4] = {q8, shape.rows ? shape.rows : row->variant, shape.invocations, shape.lanes};
     const VkSpecializationMapEntry entries[4] = {{1, 0, 4}, {2, 4, 4}, {3, 8, 4}, {4, 12, 4}};
     const VkSpecializationInfo specialization = {4, entries, sizeof constants, constants};
     const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = source->bytes,
@@ -178,8 +187,8 @@ bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel 
     }
     pthread_mutex_init(&kernel->lock, NULL);
     const struct shape shape = rows[r].shape[kernel->way];
-    kernel->base.tile[0] = rows[r].tile[0] ? rows[r].tile[0] : shape.invocations / shape.lanes * shape.outputs;
-    kernel->base.tile[1] = rows[r].tile[1];
+    kernel->base.tile[0] = shape.rows ? shape.invocations / shape.lanes * shape.outputs : rows[r].tile[0];
+    kernel->base.tile[1] = shape.rows ? shape.rows : rows[r].tile[1];
     kernel->base.tile[2] = 1;
     size_t n = bl_kernel_key_name(key, kernel->base.name, sizeof kernel->base.name);
     if (n + sizeof "_vulkan" <= sizeof kernel->base.name)
