@@ -1,15 +1,68 @@
 /* dot_q8.glsl: the terms of products with q8 activations: 32 columns of weights with one plane of an activation block, exact until the scales.
- * No byte products: two unsigned bytes per word are multiplied at once, (q0 + q2 * 2^16) * (x2 + x0 * 2^16) holds q0 x0 + q2 x2 in its
- * upper half; x is made unsigned by adding 128. */
-const uint BITS = FORMAT == FMT_Q8_0 ? 8 : FORMAT == FMT_Q6_K ? 6 : FORMAT == FMT_Q5_0 || FORMAT == FMT_Q5_1 || FORMAT == FMT_Q5_K ? 5 : 4;
-const int SHIFT_OF_Q = BITS == 8 ? 128 : OFFSET; /* bytes with a sign are made unsigned too */
+ * With DOT4 the device multiplies bytes (VK_KHR_shader_integer_dot_product). Without, two unsigned bytes per word are multiplied at once,
+ * (q0 + q2 * 2^16) * (x2 + x0 * 2^16) holds q0 x0 + q2 x2 in its upper half; x is made unsigned by adding 128. */
 const float FINE = 1.0 / 254.0;
-
+#ifdef DOT4
+const uint VECTORS = 2; /* of 32 columns: the bytes of either half */
+#else
+const uint VECTORS = 4; /* columns 4i and 4i + 2, then 4i + 1 and 4i + 3 of either half; in a plane the two of a word are exchanged */
+#endif
 struct Weights {
-    uvec4 even0, odd0, even1, odd1; /* columns 4i and 4i + 2, 4i + 1 and 4i + 3 of either half */
+    uvec4 v[VECTORS];
     ivec2 sum, scale, minimum;
     float d, e;
 };
+struct Plane {
+    uvec4 v[VECTORS];
+    ivec2 sum;
+};
+
+ivec2 sums_of(uint word)
+{
+    return ivec2(bitfieldExtract(int(word), 0, 16), bitfieldExtract(int(word), 16, 16));
+}
+
+#ifdef DOT4
+/* OpSDot, DotProduct, DotProductInput4x8BitPacked; format 0 is PackedVectorFormat4x8Bit. */
+spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018], id = 4450)
+int dot4(uint a, uint b, spirv_literal int format);
+
+uvec4 staged_bytes(uvec4 q)
+{
+    return q;
+}
+
+/* All but the scales. */
+Weights weights_from(uvec4 q0, uvec4 q1)
+{
+    Weights w;
+    w.v[0] = q0;
+    w.v[1] = q1;
+    w.sum = ivec2(0); /* not used */
+    return w;
+}
+
+Plane load_plane(uint at)
+{
+    Plane x;
+    x.v[0] = uvec4(B1(at + 1), B1(at + 2), B1(at + 3), B1(at + 4));
+    x.v[1] = uvec4(B1(at + 5), B1(at + 6), B1(at + 7), B1(at + 8));
+    x.sum = sums_of(B1(at));
+    return x;
+}
+
+int dot_half(uvec4 q, uvec4 x)
+{
+    return (dot4(q.x, x.x, 0) + dot4(q.y, x.y, 0)) + (dot4(q.z, x.z, 0) + dot4(q.w, x.w, 0));
+}
+
+ivec2 dots_of(Weights w, Plane x)
+{
+    return ivec2(dot_half(w.v[0], x.v[0]), dot_half(w.v[1], x.v[1])) - OFFSET * x.sum;
+}
+#else
+const uint BITS = FORMAT == FMT_Q8_0 ? 8 : FORMAT == FMT_Q6_K ? 6 : FORMAT == FMT_Q5_0 || FORMAT == FMT_Q5_1 || FORMAT == FMT_Q5_K ? 5 : 4;
+const int SHIFT_OF_Q = BITS == 8 ? 128 : OFFSET; /* bytes with a sign are made unsigned too */
 
 int sum_of(uvec4 even, uvec4 odd)
 {
@@ -18,8 +71,8 @@ int sum_of(uvec4 even, uvec4 odd)
     return int((sum & 0xffffu) + (sum >> 16));
 }
 
-/* The bytes of a block without signs. */
-uvec4 unsigned_of(uvec4 q)
+/* The bytes of a block as weights_from takes them. */
+uvec4 staged_bytes(uvec4 q)
 {
     return BITS == 8 ? q ^ 0x80808080u : q;
 }
@@ -28,29 +81,13 @@ uvec4 unsigned_of(uvec4 q)
 Weights weights_from(uvec4 q0, uvec4 q1)
 {
     Weights w;
-    w.even0 = q0 & 0x00ff00ffu;
-    w.odd0 = q0 >> 8 & 0x00ff00ffu;
-    w.even1 = q1 & 0x00ff00ffu;
-    w.odd1 = q1 >> 8 & 0x00ff00ffu;
-    w.sum = ivec2(sum_of(w.even0, w.odd0), sum_of(w.even1, w.odd1));
+    w.v[0] = q0 & 0x00ff00ffu;
+    w.v[1] = q0 >> 8 & 0x00ff00ffu;
+    w.v[2] = q1 & 0x00ff00ffu;
+    w.v[3] = q1 >> 8 & 0x00ff00ffu;
+    w.sum = ivec2(sum_of(w.v[0], w.v[1]), sum_of(w.v[2], w.v[3]));
     return w;
 }
-
-Weights load_weights(uint row, uint block)
-{
-    Block b = unpack(row, block);
-    Weights w = weights_from(unsigned_of(b.q0), unsigned_of(b.q1));
-    w.scale = b.scale;
-    w.minimum = b.minimum;
-    w.d = b.d;
-    w.e = b.e;
-    return w;
-}
-
-struct Plane {
-    uvec4 even0, odd0, even1, odd1; /* as in Weights, with 128 added and the two of a word exchanged */
-    ivec2 sum;
-};
 
 uvec4 exchanged(uvec4 pair)
 {
@@ -62,11 +99,11 @@ Plane load_plane(uint at)
     uvec4 x0 = uvec4(B1(at + 1), B1(at + 2), B1(at + 3), B1(at + 4)) ^ 0x80808080u;
     uvec4 x1 = uvec4(B1(at + 5), B1(at + 6), B1(at + 7), B1(at + 8)) ^ 0x80808080u;
     Plane x;
-    x.even0 = exchanged(x0 & 0x00ff00ffu);
-    x.odd0 = exchanged(x0 >> 8 & 0x00ff00ffu);
-    x.even1 = exchanged(x1 & 0x00ff00ffu);
-    x.odd1 = exchanged(x1 >> 8 & 0x00ff00ffu);
-    x.sum = ivec2(sum_of(x.even0, x.odd0), sum_of(x.even1, x.odd1)) - 16 * 128; /* what the block says, without a read */
+    x.v[0] = exchanged(x0 & 0x00ff00ffu);
+    x.v[1] = exchanged(x0 >> 8 & 0x00ff00ffu);
+    x.v[2] = exchanged(x1 & 0x00ff00ffu);
+    x.v[3] = exchanged(x1 >> 8 & 0x00ff00ffu);
+    x.sum = ivec2(sum_of(x.v[0], x.v[1]), sum_of(x.v[2], x.v[3])) - 16 * 128; /* what the block says, without a read */
     return x;
 }
 
@@ -88,10 +125,27 @@ int dot_half(uvec4 even, uvec4 odd, uvec4 x_even, uvec4 x_odd)
     return int(upper_halves(even * x_even + odd * x_odd));
 }
 
+ivec2 dots_of(Weights w, Plane x)
+{
+    ivec2 dots = ivec2(dot_half(w.v[0], w.v[1], x.v[0], x.v[1]), dot_half(w.v[2], w.v[3], x.v[2], x.v[3]));
+    return dots - 128 * w.sum - SHIFT_OF_Q * x.sum;
+}
+#endif
+
+Weights load_weights(uint row, uint block)
+{
+    Block b = unpack(row, block);
+    Weights w = weights_from(staged_bytes(b.q0), staged_bytes(b.q1));
+    w.scale = b.scale;
+    w.minimum = b.minimum;
+    w.d = b.d;
+    w.e = b.e;
+    return w;
+}
+
 float dot_plane(Weights w, Plane x)
 {
-    ivec2 dots = ivec2(dot_half(w.even0, w.odd0, x.even0, x.odd0), dot_half(w.even1, w.odd1, x.even1, x.odd1));
-    dots = w.scale * (dots - 128 * w.sum - SHIFT_OF_Q * x.sum);
+    ivec2 dots = w.scale * dots_of(w, x);
     precise float t = w.d * float(dots.x + dots.y);
     if (HAS_MIN)
         t = t + w.e * float(w.minimum.x * x.sum.x + w.minimum.y * x.sum.y);

@@ -3,6 +3,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#ifdef DOT4
+#extension GL_EXT_spirv_intrinsics : require
+#endif
 #include "common.glsl"
 #include "linear.glsl"
 #include "dot_q8.glsl"

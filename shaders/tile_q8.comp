@@ -4,11 +4,14 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#ifdef DOT4
+#extension GL_EXT_spirv_intrinsics : require
+#endif
 #include "common.glsl"
 #include "linear.glsl"
 #include "dot_q8.glsl"
 const uint TILE = 32, APART = 8, EACH = TILE / APART;
-const uint BLOCKS = 2, WEIGHT_VECTORS = 3, ROW_VECTORS = 9; /* odd: neighbours meet different banks */
+const uint BLOCKS = 2, WEIGHT_VECTORS = 3, ROW_VECTORS = 2 * VECTORS + 1; /* odd: neighbours meet different banks */
 shared uvec4 weights[TILE * BLOCKS * WEIGHT_VECTORS]; /* bytes of either half, then scales */
 shared uvec4 rows[TILE * BLOCKS * ROW_VECTORS];       /* coarse, fine, then d and the sums of either */
 shared float limits[TILE];
@@ -17,7 +20,7 @@ shared float limits[TILE];
 void stage_weights(uint at, uint row, uint block)
 {
     Block b = unpack(row, block);
-    uvec4 q0 = unsigned_of(b.q0), q1 = unsigned_of(b.q1);
+    uvec4 q0 = staged_bytes(b.q0), q1 = staged_bytes(b.q1);
     Weights w = weights_from(q0, q1);
     uint scales = uint(b.scale.x & 255) | uint(b.scale.y & 255) << 8 | uint(b.minimum.x) << 16 | uint(b.minimum.y) << 24;
     weights[at] = q0;
@@ -41,10 +44,8 @@ Weights staged_weights(uint at)
 void stage_plane(uint at, uint from)
 {
     Plane x = load_plane(from);
-    rows[at] = x.even0;
-    rows[at + 1] = x.odd0;
-    rows[at + 2] = x.even1;
-    rows[at + 3] = x.odd1;
+    [[unroll]] for (uint i = 0; i < VECTORS; i++)
+        rows[at + i] = x.v[i];
 }
 
 /* The fine plane only where it is read. */
@@ -53,18 +54,16 @@ void stage_row(uint at, uint from, float limit)
     float d = F(B1(from));
     stage_plane(at, from + Q8_COARSE);
     if (d > limit)
-        stage_plane(at + 4, from + Q8_FINE);
-    rows[at + 8] = uvec4(U(d), B1(from + Q8_COARSE), B1(from + Q8_FINE), 0);
+        stage_plane(at + VECTORS, from + Q8_FINE);
+    rows[at + 2 * VECTORS] = uvec4(U(d), B1(from + Q8_COARSE), B1(from + Q8_FINE), 0);
 }
 
 Plane staged_plane(uint at, uint sums)
 {
     Plane x;
-    x.even0 = rows[at];
-    x.odd0 = rows[at + 1];
-    x.even1 = rows[at + 2];
-    x.odd1 = rows[at + 3];
-    x.sum = ivec2(bitfieldExtract(int(sums), 0, 16), bitfieldExtract(int(sums), 16, 16));
+    [[unroll]] for (uint i = 0; i < VECTORS; i++)
+        x.v[i] = rows[at + i];
+    x.sum = sums_of(sums);
     return x;
 }
 
@@ -97,10 +96,10 @@ void main()
                 uint row = lane() + r * APART, x = (row * BLOCKS + b) * ROW_VECTORS;
                 if (r0 + row >= m)
                     continue;
-                uvec4 facts = rows[x + 8];
+                uvec4 facts = rows[x + 2 * VECTORS];
                 precise float d = F(facts.x);
                 for (uint fine = 0; fine < (d > limits[row] ? 2 : 1); fine++) {
-                    Plane plane = staged_plane(x + 4 * fine, fine != 0 ? facts.z : facts.y);
+                    Plane plane = staged_plane(x + fine * VECTORS, fine != 0 ? facts.z : facts.y);
                     precise float scale = fine != 0 ? d * FINE : d;
                     precise vec4 term = scale * vec4(dot_plane(w0, plane), dot_plane(w1, plane), dot_plane(w2, plane), dot_plane(w3, plane));
                     acc[r] = acc[r] + term;
