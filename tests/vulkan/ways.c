@@ -1,5 +1,5 @@
 /* ways.c: the race of a device's ways of making kernels: it finishes, what it finds is taken, and a device that computes wrongly is found
- * out: with the dispatches left away, no way is right. */
+ * out: with the dispatches left away, no way is right. Without the feature that one way needs that way is not there. */
 #include "backends/vulkan/vk.h"
 #include "hal/devices.h"
 #include "hal/kernel.h"
@@ -8,8 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool broken;
+static bool broken, bare;
 static PFN_vkCmdDispatch real_dispatch;
+static PFN_vkGetPhysicalDeviceFeatures2 real_features;
 static uint32_t n_warnings;
 
 static void VKAPI_CALL dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
@@ -18,9 +19,19 @@ static void VKAPI_CALL dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y
         real_dispatch(commands, x, y, z);
 }
 
+/* Bare: leaves what was asked for as it was, all clear. */
+static void VKAPI_CALL features(VkPhysicalDevice physical, VkPhysicalDeviceFeatures2 *out)
+{
+    if (!bare)
+        real_features(physical, out);
+}
+
 static void wrap(struct vk_instance *instance, struct vk_device_fns *device)
 {
-    (void)instance;
+    if (instance && instance->GetPhysicalDeviceFeatures2) { /* the second call, when there is an instance */
+        real_features = instance->GetPhysicalDeviceFeatures2;
+        instance->GetPhysicalDeviceFeatures2 = features;
+    }
     if (!device)
         return;
     real_dispatch = device->CmdDispatch;
@@ -74,6 +85,13 @@ int main(void)
     broken = true;
     if (bl_device_tune(device, ways) != BL_EUNSUPPORTED || n_warnings != n_ways || !strstr(bl_error_text(), "rightly"))
         return fail("a device that computes nothing passes");
+    bl_device_close(device);
+    struct bl_kernel_key packed = key;
+    packed.tuning = VK_WAYS;
+    bare = true;
+    if (bl_device_open(&params, &device) != BL_OK || bl_device_caps(device)->n_ways != VK_WAYS - 1 ||
+        bl_kernel_get(device, packed, &kernel) != BL_EUNSUPPORTED)
+        return fail("packed bytes without the feature");
     bl_device_close(device);
     return 0;
 }
