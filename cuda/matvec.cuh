@@ -50,6 +50,11 @@ __device__ __forceinline__ void bl_linear_store(const bl_cuda_args &args, const 
     bl_binding<float>(args, 5 + 4 * s)[at] = y;
 }
 
+/* FORMAT BL_FMT_MIX: the segment says. A switch over the whole block, so shared memory is declared once outside of it. */
+#define BL_FOR_QUANTS(CASE) \
+    CASE(Q4_0) CASE(Q4_1) CASE(Q5_0) CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K)
+#define BL_FOR_WEIGHTS(CASE) CASE(F32) CASE(F16) CASE(BF16) BL_FOR_QUANTS(CASE)
+
 /* ---- q8 activations: a lane has a block of 32 columns; the terms are parked, then one lane per output and row adds them in order ---- */
 
 #define BL_TERM_STRIDE 33u /* keeps the adding lanes on different banks */
@@ -76,6 +81,25 @@ template <int FORMAT> __device__ __forceinline__ float bl_dot_plane(const bl_blo
     for (uint32_t i = 0; i < 8; i++)
         dot[i / 4] = __dp4a((int32_t)w.q[i], bl_word(x.q, i), dot[i / 4]);
     return bl_scale_dot<FORMAT>(w, dot[0], dot[1], x.sum[0], x.sum[1]);
+}
+
+#ifndef BL_PREFETCH /* the emulator has its own */
+#define BL_PREFETCH(address) asm volatile("prefetch.global.L2 [%0];" ::"l"(address))
+#endif
+
+/* Asks for the weights of the warp's outputs, which lie side by side, before the limits are added up: memory is at work meanwhile. */
+template <int FORMAT> __device__ __forceinline__ void bl_fetch_early(const bl_linear_place &t)
+{
+    size_t row_bytes = 0;
+    switch (FORMAT == BL_FMT_MIX ? t.format : (uint32_t)FORMAT) {
+#define BL_CASE(NAME) case BL_FMT_##NAME: row_bytes = bl_row_bytes<BL_FMT_##NAME>(t.k); break;
+        BL_FOR_QUANTS(BL_CASE)
+#undef BL_CASE
+    }
+    const uint32_t outputs = t.output < t.n ? bl_min(BL_MATVEC_OUTPUTS, t.n - t.output) : 0;
+    const uint8_t *first = t.weights + t.output * row_bytes;
+    for (size_t at = threadIdx.x % 32 * 128; at < outputs * row_bytes; at += 32 * 128)
+        BL_PREFETCH(first + at);
 }
 
 /* limit[r]: above this d a block of row r is dominant. The sum of all d in ascending order; lane r of the first warp adds those of row r. */
@@ -200,11 +224,6 @@ __device__ __forceinline__ void bl_matvec_f32_tile(const bl_cuda_args &args, con
     }
 }
 
-/* FORMAT BL_FMT_MIX: the segment says. A switch over the whole block, so shared memory is declared once outside of it. */
-#define BL_FOR_QUANTS(CASE) \
-    CASE(Q4_0) CASE(Q4_1) CASE(Q5_0) CASE(Q5_1) CASE(Q8_0) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K)
-#define BL_FOR_WEIGHTS(CASE) CASE(F32) CASE(F16) CASE(BF16) BL_FOR_QUANTS(CASE)
-
 template <int FORMAT, uint32_t ROWS> __device__ __forceinline__ void bl_matvec_q8(const bl_cuda_args &args)
 {
     SHARED(float, terms, BL_MATVEC_TILE * ROWS * 2 * BL_TERM_STRIDE);
@@ -214,6 +233,7 @@ template <int FORMAT, uint32_t ROWS> __device__ __forceinline__ void bl_matvec_q
     if (!bl_linear_find<BL_MATVEC_TILE, ROWS>(args, t))
         return;
     t.output += threadIdx.x / 32 * BL_MATVEC_OUTPUTS;
+    bl_fetch_early<FORMAT>(t);
     bl_q8_limits<ROWS>(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), scales, limit);
     if (FORMAT != BL_FMT_MIX) {
         bl_matvec_q8_tile<FORMAT == BL_FMT_MIX ? BL_FMT_Q8_0 : FORMAT, ROWS>(args, t, terms, limit);

@@ -42,7 +42,7 @@ struct cu_device {
     cu_ordinal ordinal;
     cu_context context;
     cu_module module;
-    char name[128], facts[96];
+    char name[128], facts[128], driver[16];
     uint32_t capability; /* 90 = 9.0 */
     bool read_only_import;
     _Atomic cu_result lost; /* what the driver answered when it was; CU_OK: it is not */

@@ -238,7 +238,7 @@ static bl_status ask(struct cu_device *device, int attribute, int *value)
 
 static bl_status start(struct cu_device *device, uint32_t index)
 {
-    int count = 0, integrated = 0, registers = 0, read_only = 0, major = 0, minor = 0;
+    int count = 0, version = 0, integrated = 0, registers = 0, read_only = 0, major = 0, minor = 0;
     char reason[160];
     BL_TRY(cu_driver_open(&device->cu));
     snprintf(device->name, sizeof device->name, "cuda:%u", index);
@@ -249,6 +249,7 @@ static bl_status start(struct cu_device *device, uint32_t index)
     BL_TRY(cu_answer(device, device->cu.device_get_name(device->name, (int)sizeof device->name, device->ordinal), "cuDeviceGetName"));
     if (!cu_device_fits(&device->cu, device->ordinal, reason, sizeof reason))
         BL_FAIL(BL_EUNSUPPORTED, "%s: %s", device->name, reason);
+    BL_TRY(cu_answer(device, device->cu.driver_get_version(&version), "cuDriverGetVersion"));
     BL_TRY(ask(device, CU_ATTRIBUTE_MAJOR, &major));
     BL_TRY(ask(device, CU_ATTRIBUTE_MINOR, &minor));
     BL_TRY(ask(device, CU_ATTRIBUTE_INTEGRATED, &integrated));
@@ -265,12 +266,14 @@ static bl_status start(struct cu_device *device, uint32_t index)
     uint32_t kinds = 1u << BL_MEM_DEVICE | 1u << BL_MEM_UPLOAD | 1u << BL_MEM_READBACK;
     if (integrated)
         kinds |= 1u << BL_MEM_SHARED | (registers ? 1u << BL_MEM_IMPORT_HOST : 0);
-    snprintf(device->facts, sizeof device->facts, "compute capability %d.%d, %s", major, minor,
+    snprintf(device->driver, sizeof device->driver, "%d", version);
+    snprintf(device->facts, sizeof device->facts, "driver for CUDA %d.%d, compute capability %d.%d, %s", version / 1000, version % 1000 / 10, major, minor,
              !integrated ? "memory of its own" : registers ? "the host's memory; reads files in place" : "the host's memory; cannot read files in place");
     device->base.fns = &fns;
     device->base.caps = (bl_caps){
         .backend = "cuda",
         .name = device->name,
+        .driver = device->driver,
         .facts = device->facts,
         .memory_kinds = kinds,
         .max_push_bytes = sizeof((struct cu_args *)NULL)->push,

@@ -124,6 +124,7 @@ uint32_t ballot(place where, uint32_t mask, bool predicate);
 #define SHARED_PARAMETER(type) const emu::shared_array<type> &
 #define bl_mma_s8_16x8x16(c, a, b) emu::mma_s8_16x8x16(EMU_HERE, c, a, b)
 #define bl_mma_s8_16x8x32(c, a, b) emu::mma_s8_16x8x32(EMU_HERE, c, a, b)
+#define BL_PREFETCH(address) ((void)(address))
 #define BL_COPY_ASYNC(array, index, from) emu::copy_async(array[index], from)
 #define BL_COPY_COMMIT() emu::copy_commit()
 #define BL_COPY_WAIT(later) emu::copy_wait(later)

@@ -154,6 +154,13 @@ cu_result cuInit(unsigned)
     return s.devices > 0 ? CU_OK : CU_NO_DEVICE;
 }
 
+cu_result cuDriverGetVersion(int *version)
+{
+    BEGIN_ANYWHERE(cuDriverGetVersion);
+    *version = 13000;
+    return CU_OK;
+}
+
 cu_result cuDeviceGetCount(int *count)
 {
     BEGIN_ANYWHERE(cuDeviceGetCount);
