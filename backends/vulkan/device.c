@@ -102,7 +102,8 @@ static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceL
 }
 
 /* Extensions that are used where the device has them. */
-#define EXTENSIONS(X) X(import, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME) X(budget, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME)
+#define EXTENSIONS(X) X(import, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME) X(budget, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) \
+    X(dot, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)
 struct extensions {
 #define EXTENSION(field, text) bool field;
     EXTENSIONS(EXTENSION)
@@ -133,12 +134,25 @@ static bl_status find_extensions(struct vk_device *device, struct extensions *ou
     return vk_answer(device, result, "vkEnumerateDeviceExtensionProperties");
 }
 
-static bl_status create_device(struct vk_device *device, const struct extensions *extensions)
+/* The extension says nothing without its feature. */
+static bool has_dot(const struct vk_device *device, const struct extensions *extensions)
 {
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &dot};
+    if (extensions->dot)
+        device->instance.GetPhysicalDeviceFeatures2(device->physical, &features);
+    return dot.shaderIntegerDotProduct;
+}
+
+static bl_status create_device(struct vk_device *device, const struct extensions *extensions, bool dot)
+{
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR use_dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR, .shaderIntegerDotProduct = VK_TRUE};
     const float priority = 1.0f;
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = device->family,
                                            .queueCount = 1, .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
+    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = dot ? &use_dot : NULL,
+                                     .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
                                      .enabledExtensionCount = extensions->n, .ppEnabledExtensionNames = extensions->names};
     VkResult result = device->instance.CreateDevice(device->physical, &info, NULL, &device->handle);
     if (result != VK_SUCCESS)
@@ -192,7 +206,8 @@ static bl_status start(struct vk_device *device, uint32_t index)
     device->budget = extensions.budget;
     snprintf(device->name, sizeof device->name, "%s", properties.properties.deviceName);
     BL_TRY(choose_family(device, limits));
-    BL_TRY(create_device(device, &extensions));
+    const bool dot = has_dot(device, &extensions);
+    BL_TRY(create_device(device, &extensions, dot));
     device->base.fns = &fns;
     device->offset_alignment = limits->minStorageBufferOffsetAlignment < 4 ? 4 : limits->minStorageBufferOffsetAlignment;
     const bool unified = is_unified(&device->memory);
@@ -212,7 +227,7 @@ static bl_status start(struct vk_device *device, uint32_t index)
         .max_bindings = 2 + 4 * BL_LINEAR_SEGMENTS,
         .max_binding_bytes = most,
         .buffer_alignment = 4,
-        .n_ways = VK_WAYS,
+        .n_ways = dot ? VK_WAYS : VK_WAYS - 1,
         .coherent = true,
         .timestamps = device->ns_per_tick > 0,
         .software = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,

@@ -13,7 +13,7 @@ struct code {
 };
 #define CODE(name) {spirv_##name, sizeof spirv_##name}
 
-/* "_solo": made for one lane per output. */
+/* "_solo": made for one lane per output. "_dot": with products of packed bytes. */
 static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 #define FLOAT(NAME, name)
 #define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name),
@@ -26,6 +26,25 @@ static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
 #include "hal/formats.def"
 #undef BL_FORMAT
+#undef QUANT
+}, tile_q8[BL_FMT_WEIGHT_COUNT] = {
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(tile_q8_##name),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
+}, linear_q8_dot[BL_FMT_WEIGHT_COUNT] = {
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name##_dot),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
+}, tile_q8_dot[BL_FMT_WEIGHT_COUNT] = {
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(tile_q8_##name##_dot),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
 }, linear_f32[BL_FMT_WEIGHT_COUNT] = {
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) [BL_FMT_##NAME] = CODE(linear_f32_##name),
 #include "hal/formats.def"
@@ -43,29 +62,32 @@ kv_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(kv_store_f32), [BL_FMT_F16]
 static const struct code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
                          rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
 
+enum way { SOFTWARE, HARDWARE, HARDWARE_DOT };
+
 /* How the invocations of a workgroup share the outputs of a matrix product: how many there are, how many neighbours share outputs, how many
- * outputs those have. Attention: positions instead of outputs. */
+ * outputs those have, and of how many rows. Attention: positions instead of outputs. */
 struct shape {
-    uint32_t invocations, lanes, outputs;
+    uint32_t invocations, lanes, outputs, rows;
 };
 
-/* One row per shader and its constants; the first that fits a key serves it. Constants of all: 1 whether q8, 2 the variant, 3 and 4 the
- * shape. The tile is what one workgroup makes, in elements of the op's grid; that of a product comes from its shape. There are two ways:
- * for drivers that work through a workgroup vector by vector on a processor, and for those that have thousands of lanes. */
+/* One row per shader and its constants; the first that fits a key serves it. Constants of all: 1 whether q8, 2 the variant (of a product:
+ * the rows), 3 and 4 the shape. The tile is what one workgroup makes, in elements of the op's grid; that of a product comes from its shape.
+ * There are three ways: for drivers that work through a workgroup vector by vector on a processor; for those that have thousands of lanes;
+ * for those of them that multiply packed bytes. */
 static const struct row {
     uint16_t op, activation, row_class; /* activation, row_class 0: any */
     bool by_format;
     uint32_t variant, tile[2];
-    const struct code *code[2]; /* software, hardware */
-    struct shape shape[2];
+    const struct code *code[VK_WAYS]; /* by enum way; NULL: not in this way */
+    struct shape shape[VK_WAYS];
 } rows[] = {
-    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, true, 1, {0, 1}, {linear_q8_solo, linear_q8}, {{16, 1, 4}, {64, 16, 4}}},
-    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_8, true, 8, {0, 8}, {linear_q8_solo, linear_q8}, {{16, 1, 4}, {32, 16, 4}}},
-    {BL_OP_MATMUL, BL_FMT_Q8, 0, true, 8, {0, 8}, {linear_q8_solo, linear_q8}, {{16, 1, 4}, {32, 16, 4}}},
-    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_1, true, 1, {0, 1}, {linear_f32_solo, linear_f32}, {{8, 1, 1}, {64, 8, 1}}},
-    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_8, true, 8, {0, 8}, {linear_f32_solo, linear_f32}, {{8, 1, 1}, {64, 8, 1}}},
-    {BL_OP_MATMUL, BL_FMT_F32, 0, true, 8, {0, 8}, {linear_f32_solo, linear_f32}, {{8, 1, 1}, {64, 8, 1}}},
-    {BL_OP_ATTENTION, 0, 0, true, 0, {1, 1}, {attention, attention}, {{32, 1, 0}, {128, 4, 0}}},
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, true, 0, {0}, {linear_q8_solo, linear_q8, linear_q8_dot}, {{16, 1, 4, 1}, {64, 16, 4, 1}, {64, 16, 4, 1}}},
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_8, true, 0, {0}, {linear_q8_solo, linear_q8, linear_q8_dot}, {{16, 1, 4, 8}, {32, 16, 4, 8}, {32, 16, 4, 8}}},
+    {BL_OP_MATMUL, BL_FMT_Q8, 0, true, 0, {0}, {linear_q8_solo, tile_q8, tile_q8_dot}, {{16, 1, 4, 8}, {64, 8, 4, 32}, {64, 8, 4, 32}}},
+    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_1, true, 0, {0}, {linear_f32_solo, linear_f32}, {{8, 1, 1, 1}, {64, 8, 1, 1}}},
+    {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_8, true, 0, {0}, {linear_f32_solo, linear_f32}, {{8, 1, 1, 8}, {64, 8, 1, 8}}},
+    {BL_OP_MATMUL, BL_FMT_F32, 0, true, 0, {0}, {linear_f32_solo, linear_f32}, {{8, 1, 1, 8}, {64, 8, 1, 8}}},
+    {BL_OP_ATTENTION, 0, 0, true, 0, {1, 1}, {attention, attention}, {{32, 1, 0, 0}, {128, 4, 0, 0}}},
     {BL_OP_EMBED, 0, 0, true, 0, {32 * 32, 1}, {embed, embed}, {{0}}},
     {BL_OP_KV_STORE, 0, 0, true, 0, {1, 1}, {kv_store, kv_store}, {{0}}},
     {BL_OP_UNARY, 0, 0, false, 0, {64, 1}, {&unary, &unary}, {{0}}},
@@ -106,16 +128,17 @@ bl_status vk_layout_create(struct vk_device *device)
     return vk_answer(device, device->fns.CreatePipelineLayout(device->handle, &layout, NULL, &device->layout), "vkCreatePipelineLayout");
 }
 
-/* 0 software, 1 hardware; a key's tuning above 0 says which plus one. */
+/* A key's tuning above 0 says which plus one. */
 static uint32_t way_of(const struct vk_device *device, struct bl_kernel_key key)
 {
-    return key.tuning ? key.tuning - 1u : device->base.caps.software ? 0 : 1;
+    return key.tuning ? key.tuning - 1u : device->base.caps.software ? SOFTWARE : HARDWARE;
 }
 
 static bl_status make_pipeline(struct vk_device *device, const struct row *row, uint32_t way, uint32_t format, bool q8, VkPipeline *out)
 {
     const struct code *source = &row->code[way][row->by_format ? format : 0];
-    const uint32_t constants[4] = {q8, row->variant, row->shape[way].invocations, row->shape[way].lanes};
+    const struct shape shape = row->shape[way];
+    const uint32_t constants[4] = {q8, shape.rows ? shape.rows : row->variant, shape.invocations, shape.lanes};
     const VkSpecializationMapEntry entries[4] = {{1, 0, 4}, {2, 4, 4}, {3, 8, 4}, {4, 12, 4}};
     const VkSpecializationInfo specialization = {4, entries, sizeof constants, constants};
     const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = source->bytes,
@@ -145,9 +168,9 @@ bl_status vk_kernel_pipeline(bl_kernel *base, uint32_t format, VkPipeline *out)
     return status;
 }
 
-static bool is_row(struct bl_kernel_key key)
+static bool is_row(const struct vk_device *device, struct bl_kernel_key key)
 {
-    if (key.tuning > VK_WAYS)
+    if (key.tuning > device->base.caps.n_ways)
         return false;
     key.tuning = 0;
     struct bl_kernel_key keys[512];
@@ -162,7 +185,7 @@ bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel 
 {
     struct vk_device *device = (struct vk_device *)base;
     const uint32_t r = find_row(key);
-    if (r == N_ROWS || !is_row(key))
+    if (r == N_ROWS || !is_row(device, key) || !rows[r].code[way_of(device, key)])
         return BL_EUNSUPPORTED;
     struct vk_kernel *kernel = calloc(1, sizeof *kernel);
     if (!kernel)
@@ -178,8 +201,8 @@ bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel 
     }
     pthread_mutex_init(&kernel->lock, NULL);
     const struct shape shape = rows[r].shape[kernel->way];
-    kernel->base.tile[0] = rows[r].tile[0] ? rows[r].tile[0] : shape.invocations / shape.lanes * shape.outputs;
-    kernel->base.tile[1] = rows[r].tile[1];
+    kernel->base.tile[0] = shape.rows ? shape.invocations / shape.lanes * shape.outputs : rows[r].tile[0];
+    kernel->base.tile[1] = shape.rows ? shape.rows : rows[r].tile[1];
     kernel->base.tile[2] = 1;
     size_t n = bl_kernel_key_name(key, kernel->base.name, sizeof kernel->base.name);
     if (n + sizeof "_vulkan" <= sizeof kernel->base.name)

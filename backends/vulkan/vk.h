@@ -27,7 +27,7 @@ struct vk_device_fns {
 #include "vk_fns.def"
 };
 
-#define VK_WAYS 2u /* kernel.c: for processors, for GPUs */
+#define VK_WAYS 3u /* kernel.c: for processors, for GPUs, for GPUs that multiply packed bytes (the last, so that n_ways may leave it out) */
 #define VK_BINDINGS 6u /* storage buffers per shader: what every device has, and what every op but a grouped linear needs */
 /* The push constants of every shader. */
 struct vk_push {

@@ -1,5 +1,5 @@
 /* ways.c: the race of a device's ways of making kernels: it finishes, what it finds is taken, and a device that computes wrongly is found
- * out: with the dispatches left away, no way is right. */
+ * out: with the dispatches left away, no way is right. Without the feature that one way needs that way is not there. */
 #include "backends/vulkan/vk.h"
 #include "hal/devices.h"
 #include "hal/kernel.h"
@@ -8,8 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool broken;
+static bool broken, bare;
 static PFN_vkCmdDispatch real_dispatch;
+static PFN_vkGetPhysicalDeviceFeatures2 real_features;
 static uint32_t n_warnings;
 
 static void VKAPI_CALL dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
@@ -18,9 +19,19 @@ static void VKAPI_CALL dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y
         real_dispatch(commands, x, y, z);
 }
 
+/* Bare: leaves what was asked for as it was, all clear. */
+static void VKAPI_CALL features(VkPhysicalDevice physical, VkPhysicalDeviceFeatures2 *out)
+{
+    if (!bare)
+        real_features(physical, out);
+}
+
 static void wrap(struct vk_instance *instance, struct vk_device_fns *device)
 {
-    (void)instance;
+    if (instance && instance->GetPhysicalDeviceFeatures2) { /* the second call, when there is an instance */
+        real_features = instance->GetPhysicalDeviceFeatures2;
+        instance->GetPhysicalDeviceFeatures2 = features;
+    }
     if (!device)
         return;
     real_dispatch = device->CmdDispatch;
@@ -54,23 +65,33 @@ int main(void)
         printf("SKIP %s\n", bl_error_text());
         return 77;
     }
+    const uint32_t n_ways = bl_device_caps(device)->n_ways;
+    if (n_ways != VK_WAYS)
+        return fail("lavapipe multiplies packed bytes");
     if (bl_device_tune(device, ways) != BL_OK || n_warnings)
         return fail("the race");
     printf("ways by class: %s\n", ways);
-    if (strlen(ways) != BL_KERNEL_CLASSES || strspn(ways, "12") != BL_KERNEL_CLASSES || !bl_device_use_ways(device, ways))
+    if (strlen(ways) != BL_KERNEL_CLASSES || strspn(ways, "123") != BL_KERNEL_CLASSES || !bl_device_use_ways(device, ways))
         return fail("what the race says is not taken");
-    static const char *const refused[] = {"", "1", "111111", "11111111", "111111x", "3111111"};
+    static const char *const refused[] = {"", "1", "111111", "11111111", "111111x", "4111111"};
     for (size_t r = 0; r < sizeof refused / sizeof refused[0]; r++)
         if (bl_device_use_ways(device, refused[r]))
             return fail(refused[r]);
-    for (char way = '1'; way <= '2'; way++) {
+    for (char way = '1'; way < '1' + (char)n_ways; way++) {
         memset(ways, way, BL_KERNEL_CLASSES);
         if (!bl_device_use_ways(device, ways) || bl_kernel_get(device, key, &kernel) != BL_OK || kernel->key.tuning != way - '0')
             return fail("a kernel is not made the way that was chosen");
     }
     broken = true;
-    if (bl_device_tune(device, ways) != BL_EUNSUPPORTED || n_warnings != 2 || !strstr(bl_error_text(), "rightly"))
+    if (bl_device_tune(device, ways) != BL_EUNSUPPORTED || n_warnings != n_ways || !strstr(bl_error_text(), "rightly"))
         return fail("a device that computes nothing passes");
+    bl_device_close(device);
+    struct bl_kernel_key packed = key;
+    packed.tuning = VK_WAYS;
+    bare = true;
+    if (bl_device_open(&params, &device) != BL_OK || bl_device_caps(device)->n_ways != VK_WAYS - 1 ||
+        bl_kernel_get(device, packed, &kernel) != BL_EUNSUPPORTED)
+        return fail("packed bytes without the feature");
     bl_device_close(device);
     return 0;
 }
