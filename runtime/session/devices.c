@@ -34,11 +34,11 @@ static void BL_PRINTF(2, 3) fall_back(bl_model *m, const char *format, ...)
 
 /* ---- which ---- */
 
-/* What is measured of a device is remembered by this. */
+/* What is measured of a device is remembered by this: by what it is, not by the name it was asked for. */
 static void cache_key(const struct bl_model_device *d, const char *what, char key[static 320])
 {
     const bl_caps *caps = bl_device_caps(d->device);
-    snprintf(key, 320, "%s %s %.120s %.60s %u threads, %s", what, d->id, caps->name, caps->driver ? caps->driver : "-", caps->n_threads, bl_version());
+    snprintf(key, 320, "%s %s %.120s %.60s %u threads, %s", what, caps->backend, caps->name, caps->driver ? caps->driver : "-", caps->n_threads, bl_version());
     for (char *s = key; *s; s++)
         *s = (unsigned char)*s < 0x20 ? ' ' : *s;
 }
@@ -156,7 +156,10 @@ static bl_status read_list(bl_model *m, const char *list)
             depth += (at[n] == '(') - (at[n] == ')');
         if (n == 4 && memcmp(at, "auto", 4) == 0)
             BL_FAIL(BL_EINVAL, "device \"%.80s\": auto stands alone, not in a list", list);
-        BL_TRY(add_device(m, at, n));
+        size_t blanks = strspn(at, " "), length = n;
+        while (length > blanks && at[length - 1] == ' ')
+            length--;
+        BL_TRY(add_device(m, at + blanks, length > blanks ? length - blanks : 0));
         at += n;
         if (!*at)
             return BL_OK;

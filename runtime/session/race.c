@@ -46,7 +46,7 @@ static void make_key(const struct bl_part *p, uint32_t class, char key[static 32
                                   n->weight.tensor == BL_NO_ID ? 0 : (uint32_t)n->weight.format, n->out == BL_NO_ID ? 0 : p->graph->values[n->out].columns};
         shape = bl_hash_bytes(shape, words, sizeof words);
     }
-    int length = snprintf(key, 320, "schedule %s %.120s %.60s %u threads, %s, %016llx, %s", p->on->id, caps->name, caps->driver ? caps->driver : "-", caps->n_threads,
+    int length = snprintf(key, 320, "schedule %s %.120s %.60s %u threads, %s, %016llx, %s", caps->backend, caps->name, caps->driver ? caps->driver : "-", caps->n_threads,
                           bl_version(), (unsigned long long)shape, class == BL_ONE_ROW ? "1 row" : "more rows");
     for (int i = 0; i < length && i < 320; i++)
         if ((unsigned char)key[i] < 0x20)
