@@ -127,32 +127,6 @@ template <int FORMAT> __device__ __forceinline__ void bl_kv_store(const bl_cuda_
     }
 }
 
-__device__ __forceinline__ float bl_unary_value(uint32_t kind, float a, float x)
-{
-    switch (kind) {
-    case BL_UNARY_SILU:
-        return x / (1.0f + exp_f32(-x));
-    case BL_UNARY_GELU:
-        return (0.5f * x) * (1.0f + erf_f32(x * 0.707106781f));
-    case BL_UNARY_GELU_TANH:
-        return (0.5f * x) * (1.0f + tanh_f32(0.797884561f * (x + 0.044715f * ((x * x) * x))));
-    case BL_UNARY_GELU_QUICK:
-        return x / (1.0f + exp_f32(-1.702f * x));
-    case BL_UNARY_RELU:
-        return max_f32(x, 0.0f);
-    case BL_UNARY_RELU2:
-        return max_f32(x, 0.0f) * max_f32(x, 0.0f);
-    case BL_UNARY_SIGMOID:
-        return 1.0f / (1.0f + exp_f32(-x));
-    case BL_UNARY_TANH:
-        return tanh_f32(x);
-    case BL_UNARY_SCALE:
-        return a * x;
-    default: /* BL_UNARY_SOFTCAP */
-        return a * tanh_f32(x / a);
-    }
-}
-
 __device__ __forceinline__ void bl_unary_rows(const bl_cuda_args &args)
 {
     const bl_params_unary &p = bl_push<bl_params_unary>(args);
@@ -160,7 +134,7 @@ __device__ __forceinline__ void bl_unary_rows(const bl_cuda_args &args)
     if (row >= bl_rows(args, p.rows) || c >= p.columns)
         return;
     const size_t at = (size_t)row * p.columns + c;
-    bl_binding<float>(args, 2)[at] = bl_unary_value(p.kind, p.a, bl_binding<const float>(args, 1)[at]);
+    bl_binding<float>(args, 2)[at] = unary_value(p.kind, p.a, bl_binding<const float>(args, 1)[at]);
 }
 
 __device__ __forceinline__ void bl_binary(const bl_cuda_args &args)
@@ -182,7 +156,7 @@ template <bool TO_Q8> __device__ __forceinline__ void bl_glu(const bl_cuda_args 
     if (row >= bl_rows(args, p.rows) || c >= p.columns)
         return;
     const size_t at = (size_t)row * p.columns + c;
-    const float y = bl_unary_value(p.kind, 0, bl_binding<const float>(args, 1)[at]) * bl_binding<const float>(args, 2)[at];
+    const float y = unary_value(p.kind, 0, bl_binding<const float>(args, 1)[at]) * bl_binding<const float>(args, 2)[at];
     if (TO_Q8)
         bl_quantize_warp(y, lane, bl_binding<bl_q8_block>(args, 3) + at / 32);
     else

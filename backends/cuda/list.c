@@ -151,30 +151,33 @@ bl_status cu_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_
     return BL_OK;
 }
 
-bl_status cu_list_copy(bl_list *base, uint32_t id, bl_buffer *to, uint64_t to_offset, bl_buffer *from, uint64_t from_offset, uint64_t bytes,
-                       const struct bl_recorded_order *order)
+/* What copies and fills have in common. */
+static bl_status add_transfer(bl_list *base, enum cu_node_kind kind, uint32_t id, struct cu_place to, uint64_t bytes,
+                              const struct bl_recorded_order *order, struct cu_node **out)
 {
-    struct cu_node *node = NULL;
     struct cu_list *list = (struct cu_list *)base;
     assert(id == list->n_nodes);
     (void)id;
-    BL_TRY(add_node(list, CU_NODE_COPY, order->lane, order->waits, order->n_waits, &node));
-    node->to = place_of(to, to_offset);
-    node->from = place_of(from, from_offset);
-    node->bytes = bytes;
+    BL_TRY(add_node(list, kind, order->lane, order->waits, order->n_waits, out));
+    (*out)->to = to;
+    (*out)->bytes = bytes;
     return BL_OK;
 }
 
-bl_status cu_list_fill(bl_list *base, uint32_t id, bl_buffer *buffer, uint64_t offset, uint64_t bytes, uint32_t pattern,
+bl_status cu_list_copy(bl_list *list, uint32_t id, bl_buffer *to, uint64_t to_offset, bl_buffer *from, uint64_t from_offset, uint64_t bytes,
                        const struct bl_recorded_order *order)
 {
     struct cu_node *node = NULL;
-    struct cu_list *list = (struct cu_list *)base;
-    assert(id == list->n_nodes);
-    (void)id;
-    BL_TRY(add_node(list, CU_NODE_FILL, order->lane, order->waits, order->n_waits, &node));
-    node->to = place_of(buffer, offset);
-    node->bytes = bytes;
+    BL_TRY(add_transfer(list, CU_NODE_COPY, id, place_of(to, to_offset), bytes, order, &node));
+    node->from = place_of(from, from_offset);
+    return BL_OK;
+}
+
+bl_status cu_list_fill(bl_list *list, uint32_t id, bl_buffer *buffer, uint64_t offset, uint64_t bytes, uint32_t pattern,
+                       const struct bl_recorded_order *order)
+{
+    struct cu_node *node = NULL;
+    BL_TRY(add_transfer(list, CU_NODE_FILL, id, place_of(buffer, offset), bytes, order, &node));
     node->pattern = pattern;
     return BL_OK;
 }

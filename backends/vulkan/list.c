@@ -171,36 +171,37 @@ bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_
     return BL_OK;
 }
 
-bl_status vk_list_copy(bl_list *base, uint32_t id, bl_buffer *to, uint64_t to_offset, bl_buffer *from, uint64_t from_offset, uint64_t bytes,
-                       const struct bl_recorded_order *order)
+/* What copies and fills have in common. */
+static bl_status add_transfer(bl_list *base, uint32_t id, bl_buffer *to, uint64_t offset, uint64_t bytes, const struct bl_recorded_order *order,
+                              struct vk_node **out)
 {
-    struct vk_node *node = NULL;
     struct vk_list *list = (struct vk_list *)base;
     assert(id == list->n_nodes);
     (void)id;
-    BL_TRY(add_node(list, order->lane, order->waits, order->n_waits, &node));
-    node->to = ((struct vk_buffer *)to)->handle;
-    node->from = ((struct vk_buffer *)from)->handle;
-    node->to_offset = to_offset;
-    node->from_offset = ((struct vk_buffer *)from)->bias + from_offset;
-    node->bytes = bytes;
-    node->work_ns = bytes / 10;
+    BL_TRY(add_node(list, order->lane, order->waits, order->n_waits, out));
+    (*out)->to = ((struct vk_buffer *)to)->handle;
+    (*out)->to_offset = offset;
+    (*out)->bytes = bytes;
+    (*out)->work_ns = bytes / 10;
     return BL_OK;
 }
 
-bl_status vk_list_fill(bl_list *base, uint32_t id, bl_buffer *buffer, uint64_t offset, uint64_t bytes, uint32_t pattern,
+bl_status vk_list_copy(bl_list *list, uint32_t id, bl_buffer *to, uint64_t to_offset, bl_buffer *from, uint64_t from_offset, uint64_t bytes,
                        const struct bl_recorded_order *order)
 {
     struct vk_node *node = NULL;
-    struct vk_list *list = (struct vk_list *)base;
-    assert(id == list->n_nodes);
-    (void)id;
-    BL_TRY(add_node(list, order->lane, order->waits, order->n_waits, &node));
-    node->to = ((struct vk_buffer *)buffer)->handle;
-    node->to_offset = offset;
-    node->bytes = bytes;
+    BL_TRY(add_transfer(list, id, to, to_offset, bytes, order, &node));
+    node->from = ((struct vk_buffer *)from)->handle;
+    node->from_offset = ((struct vk_buffer *)from)->bias + from_offset;
+    return BL_OK;
+}
+
+bl_status vk_list_fill(bl_list *list, uint32_t id, bl_buffer *buffer, uint64_t offset, uint64_t bytes, uint32_t pattern,
+                       const struct bl_recorded_order *order)
+{
+    struct vk_node *node = NULL;
+    BL_TRY(add_transfer(list, id, buffer, offset, bytes, order, &node));
     node->pattern = pattern;
-    node->work_ns = bytes / 10;
     return BL_OK;
 }
 

@@ -1,9 +1,10 @@
-/* ref/math.h: exp, tanh, erf, sin and cos in f32 by polynomials: the definition for every device. Only adds, multiplies, divides, compares and bit
- * moves, in one order, so a SIMD lane that does the same steps (body/math.h) gets the same bits. Errors below 2 ulp; infinities and NaN go
- * where they belong. Knows no kernel. */
+/* ref/math.h: exp, tanh, erf, sin and cos in f32 by polynomials, and the unary functions made of them: the definition for every device, also
+ * compiled as CUDA device code. Only adds, multiplies, divides, compares and bit moves, in one order, so a SIMD lane that does the same steps
+ * (body/math.h) gets the same bits. Errors below 2 ulp; infinities and NaN go where they belong. Knows no kernel. */
 #ifndef BL_CPU_REF_MATH_H
 #define BL_CPU_REF_MATH_H
 #include "base/half.h"
+#include "hal/kernel_params.h"
 
 /* Adding this rounds |x| < 2^22 to an integer, half to even, and leaves the integer in the low mantissa bits. */
 #define ROUND_MAGIC 12582912.0f
@@ -103,5 +104,32 @@ static inline float cos_f32(float x)
     p = p * u + 1.0f / 24.0f;
     p = p * u + -0.5f;
     return p * u + 1.0f;
+}
+
+/* enum bl_unary; a: the parameter of scale and softcap. */
+static inline float unary_value(uint32_t kind, float a, float x)
+{
+    switch (kind) {
+    case BL_UNARY_SILU:
+        return x / (1.0f + exp_f32(-x));
+    case BL_UNARY_GELU:
+        return (0.5f * x) * (1.0f + erf_f32(x * 0.707106781f));
+    case BL_UNARY_GELU_TANH:
+        return (0.5f * x) * (1.0f + tanh_f32(0.797884561f * (x + 0.044715f * ((x * x) * x))));
+    case BL_UNARY_GELU_QUICK:
+        return x / (1.0f + exp_f32(-1.702f * x));
+    case BL_UNARY_RELU:
+        return max_f32(x, 0.0f);
+    case BL_UNARY_RELU2:
+        return max_f32(x, 0.0f) * max_f32(x, 0.0f);
+    case BL_UNARY_SIGMOID:
+        return 1.0f / (1.0f + exp_f32(-x));
+    case BL_UNARY_TANH:
+        return tanh_f32(x);
+    case BL_UNARY_SCALE:
+        return a * x;
+    default: /* BL_UNARY_SOFTCAP */
+        return a * tanh_f32(x / a);
+    }
 }
 #endif

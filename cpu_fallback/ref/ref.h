@@ -31,7 +31,6 @@ static inline float ref_sum_total(const struct ref_sum *sum)
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-float bl_ref_unary(uint32_t kind, float a, float x);
 /* One block of q8 from n <= 32 values; the rest of the block counts as zeros. */
 void bl_ref_quantize_block(const float *x, uint32_t n, struct bl_q8_block *out);
 

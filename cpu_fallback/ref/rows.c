@@ -44,32 +44,6 @@ void bl_select_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t la
     }
 }
 
-float bl_ref_unary(uint32_t kind, float a, float x)
-{
-    switch (kind) {
-    case BL_UNARY_SILU:
-        return x / (1.0f + exp_f32(-x));
-    case BL_UNARY_GELU:
-        return (0.5f * x) * (1.0f + erf_f32(x * 0.707106781f));
-    case BL_UNARY_GELU_TANH:
-        return (0.5f * x) * (1.0f + tanh_f32(0.797884561f * (x + 0.044715f * ((x * x) * x))));
-    case BL_UNARY_GELU_QUICK:
-        return x / (1.0f + exp_f32(-1.702f * x));
-    case BL_UNARY_RELU:
-        return max_f32(x, 0.0f);
-    case BL_UNARY_RELU2:
-        return max_f32(x, 0.0f) * max_f32(x, 0.0f);
-    case BL_UNARY_SIGMOID:
-        return 1.0f / (1.0f + exp_f32(-x));
-    case BL_UNARY_TANH:
-        return tanh_f32(x);
-    case BL_UNARY_SCALE:
-        return a * x;
-    default: /* BL_UNARY_SOFTCAP */
-        return a * tanh_f32(x / a);
-    }
-}
-
 void bl_unary_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
 {
     (void)scratch;
@@ -80,7 +54,7 @@ void bl_unary_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t las
             const float *x = (const float *)call->bindings[1] + (size_t)r * p->columns;
             float *y = (float *)call->bindings[2] + (size_t)r * p->columns;
             for (uint32_t c = t.x0; c < t.x1; c++)
-                y[c] = bl_ref_unary(p->kind, p->a, x[c]);
+                y[c] = unary_value(p->kind, p->a, x[c]);
         }
     }
 }
@@ -113,7 +87,7 @@ static void glu(const struct bl_cpu_call *call, uint32_t first, uint32_t last, b
                 float value[32];
                 uint32_t n = min_u32(32, t.x1 - c0);
                 for (uint32_t i = 0; i < n; i++)
-                    value[i] = bl_ref_unary(p->kind, 0, gate[c0 + i]) * up[c0 + i];
+                    value[i] = unary_value(p->kind, 0, gate[c0 + i]) * up[c0 + i];
                 if (to_q8)
                     bl_ref_quantize_block(value, n, (struct bl_q8_block *)call->bindings[3] + ((size_t)r * p->columns + c0) / 32);
                 else

@@ -1,6 +1,6 @@
 /* bitloom/device.h: devices, buffers, kernels, queues and lists: the thin interface that everything above runs on (tier 3 of the API).
  *
- * A device is one processor behind one back end (cpu, vulkan, null, chaos). Buffers are bytes. Kernels come from the back
+ * A device is one processor behind one back end (cpu, vulkan, cuda, null, chaos). Buffers are bytes. Kernels come from the back
  * end's own tables by key. Work is recorded once into a list and submitted to a queue any number of times; nothing is patched between
  * submissions: what changes per step is in a buffer that the kernels read.
  *
