@@ -290,8 +290,8 @@ int main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "--model") == 0) {
         const uint64_t every = strtoull(argv[3], NULL, 10);
         count_calls_of_open();
-        (void)try_calls("model", model_program, argv[2], every);
-        (void)try_calls("model with the CPU behind it", model_with_cpu, argv[2], every);
+        if (!try_calls("model", model_program, argv[2], every) || !try_calls("model with the CPU behind it", model_with_cpu, argv[2], every))
+            bad("model", "a kernel is missing");
     }
     return n_bad != 0;
 }
