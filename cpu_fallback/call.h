@@ -9,6 +9,7 @@
 enum {
     TILE_LINEAR_X = 32, TILE_LINEAR_Y = 512,
     TILE_EMBED_X = 4096, TILE_EMBED_Y = 1,
+    TILE_STAGE_X = 64, TILE_STAGE_Y = 1,
     TILE_QUANTIZE_X = 64, TILE_QUANTIZE_Y = 1,
     TILE_NORM_X = 8, TILE_NORM_Y = 1,
     TILE_ROPE_TABLE_X = 64, TILE_ROPE_TABLE_Y = 8,
@@ -46,10 +47,10 @@ static inline uint32_t rows_of(const struct bl_cpu_call *call, uint32_t rows)
 
 /* The outputs of one tile of a matvec or matmul: y[r * stride + i] for rows r < m and n0 <= i < n1. */
 struct linear_tile {
-    const uint8_t *weights; /* row 0 of the matrix */
+    const uint8_t *weights; /* output 0's row; bx: the blob, in which it is row `first_row` */
     const float *bias, *residual;
     float *y;
-    uint32_t format, row_bytes, k, m, stride, n0, n1;
+    uint32_t format, row_bytes, k, m, stride, n0, n1, first_row;
 };
 
 static inline uint32_t row_bytes_of(uint32_t format, uint32_t k)
@@ -81,6 +82,7 @@ static inline bool linear_tile_at(const struct bl_cpu_call *call, uint32_t index
         .stride = p->segment[s].stride,
         .n0 = n0,
         .n1 = min_u32(n0 + TILE_LINEAR_X, p->segment[s].n),
+        .first_row = p->first_row[s],
     };
     return out->n0 < out->n1;
 }
@@ -93,7 +95,8 @@ static inline struct linear_tile linear_glu_side(const struct bl_cpu_call *call,
     struct linear_tile half = *t;
     half.format = p->segment[side].format;
     half.row_bytes = row_bytes_of(half.format, t->k);
-    half.weights = (const uint8_t *)call->bindings[2 + 4 * side] + (size_t)t->n0 * half.row_bytes;
+    half.weights = (const uint8_t *)call->bindings[2 + 4 * side] + (size_t)t->n0 * half.row_bytes; /* row_bytes of bx: 0 */
+    half.first_row = p->first_row[side] + t->n0;
     half.y = y;
     half.stride = TILE_LINEAR_X;
     half.n0 = 0;

@@ -23,6 +23,7 @@ static const uint32_t tiles[BL_OP_COUNT][2] = {
     [BL_OP_EMBED] = {TILE_EMBED_X, TILE_EMBED_Y},
     [BL_OP_MATVEC] = {TILE_LINEAR_X, TILE_LINEAR_Y},
     [BL_OP_MATMUL] = {TILE_LINEAR_X, TILE_LINEAR_Y},
+    [BL_OP_STAGE] = {TILE_STAGE_X, TILE_STAGE_Y},
     [BL_OP_QUANTIZE] = {TILE_QUANTIZE_X, TILE_QUANTIZE_Y},
     [BL_OP_RMS_NORM] = {TILE_NORM_X, TILE_NORM_Y},
     [BL_OP_LAYER_NORM] = {TILE_NORM_X, TILE_NORM_Y},
@@ -96,7 +97,7 @@ static const struct bl_cpu_row *find_row(const struct bl_cpu_table *table, struc
 {
     for (size_t i = 0; i < table->n_rows; i++) {
         const struct bl_cpu_row *row = &table->rows[i];
-        if (row->op == key.op && (row->weight == ANY_WEIGHT || row->weight == key.weight) && row->activation == key.activation)
+        if (row->op == key.op && (row->weight == key.weight || (row->weight == ANY_WEIGHT && key.weight != BL_FMT_BX)) && row->activation == key.activation)
             return row;
     }
     return NULL;

@@ -5,7 +5,7 @@
 
 struct bl_cpu_row {
     uint16_t op;
-    uint8_t weight;     /* ANY_WEIGHT: the function looks at the segments or needs no weight */
+    uint8_t weight;     /* ANY_WEIGHT: the function looks at the segments or needs no weight; bx always has rows of its own */
     uint8_t activation;
     bl_cpu_fn fn;
     size_t (*scratch_bytes)(const void *push);

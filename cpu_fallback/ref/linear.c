@@ -13,8 +13,11 @@ static void store(const struct linear_tile *t, uint32_t row, uint32_t output, fl
 }
 
 /* Dequantises a piece of 256 columns at a time, so that no scratch is needed; the accumulators do not notice. */
-static float dot_f32(const struct linear_tile *t, const uint8_t *weights, const float *x)
+static float dot_f32(const struct linear_tile *t, uint32_t i, const float *x)
 {
+    if (t->format == BL_FMT_BX)
+        return bl_ref_xq_dot_f32(t, i, x);
+    const uint8_t *weights = t->weights + (size_t)i * t->row_bytes;
     struct ref_sum sum = {{0}};
     float w[256];
     for (uint32_t c0 = 0; c0 < t->k; c0 += 256) {
@@ -39,8 +42,11 @@ static float dot_plane(const struct ref_block *w, const struct bl_q8_plane *x)
     return value;
 }
 
-static float dot_q8(const struct linear_tile *t, const uint8_t *weights, const struct bl_q8_block *x)
+static float dot_q8(const struct linear_tile *t, uint32_t i, const struct bl_q8_block *x)
 {
+    if (t->format == BL_FMT_BX)
+        return bl_ref_xq_dot_q8(t, i, x);
+    const uint8_t *weights = t->weights + (size_t)i * t->row_bytes;
     float acc = 0, threshold = q8_threshold(x, t->k / 32);
     for (uint32_t b = 0; b < t->k / 32; b++) {
         struct ref_block w;
@@ -55,10 +61,9 @@ static float dot_q8(const struct linear_tile *t, const uint8_t *weights, const s
 static void linear_tile(const struct linear_tile *t, const void *x, bool from_q8)
 {
     for (uint32_t i = t->n0; i < t->n1; i++) {
-        const uint8_t *weights = t->weights + (size_t)i * t->row_bytes;
         for (uint32_t r = 0; r < t->m; r++)
-            store(t, r, i, from_q8 ? dot_q8(t, weights, (const struct bl_q8_block *)x + (size_t)r * (t->k / 32))
-                                   : dot_f32(t, weights, (const float *)x + (size_t)r * t->k));
+            store(t, r, i, from_q8 ? dot_q8(t, i, (const struct bl_q8_block *)x + (size_t)r * (t->k / 32))
+                                   : dot_f32(t, i, (const float *)x + (size_t)r * t->k));
     }
 }
 

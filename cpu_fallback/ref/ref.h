@@ -31,6 +31,10 @@ static inline float ref_sum_total(const struct ref_sum *sum)
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
+/* ref/xq.c: output i of a tile of X-bit weights times one row of x, outliers included. */
+float bl_ref_xq_dot_f32(const struct linear_tile *t, uint32_t i, const float *x);
+float bl_ref_xq_dot_q8(const struct linear_tile *t, uint32_t i, const struct bl_q8_block *x);
+
 /* One block of q8 from n <= 32 values; the rest of the block counts as zeros. */
 void bl_ref_quantize_block(const float *x, uint32_t n, struct bl_q8_block *out);
 /* y[n] = f(gate[n]) * up[n], as f32 or as q8. */
@@ -44,7 +48,7 @@ void bl_ref_rotate(const float *x, const float *table, uint32_t d_head, uint32_t
 #include "hal/formats.def"
 #undef BL_FORMAT
 #undef REF_EMBED
-REF_KERNEL(linear_f32) REF_KERNEL(linear_q8)
+REF_KERNEL(linear_f32) REF_KERNEL(linear_q8) REF_KERNEL(embed_bx_f32) REF_KERNEL(stage_f32) REF_KERNEL(stage_q8)
 REF_KERNEL(quantize_q8)
 REF_KERNEL(rms_norm_f32) REF_KERNEL(rms_norm_q8) REF_KERNEL(layer_norm_f32) REF_KERNEL(layer_norm_q8)
 REF_KERNEL(rope_table_f32) REF_KERNEL(rope_f32)

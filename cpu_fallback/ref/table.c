@@ -6,6 +6,13 @@ static const struct bl_cpu_row rows[] = {
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) {BL_OP_EMBED, BL_FMT_##NAME, BL_FMT_F32, bl_embed_##name##_f32_c, NULL},
 #include "hal/formats.def"
 #undef BL_FORMAT
+    {BL_OP_EMBED, BL_FMT_BX, BL_FMT_F32, bl_embed_bx_f32_c, NULL},
+    {BL_OP_MATVEC, BL_FMT_BX, BL_FMT_F32, bl_linear_f32_c, bl_linear_scratch_c},
+    {BL_OP_MATVEC, BL_FMT_BX, BL_FMT_Q8, bl_linear_q8_c, bl_linear_scratch_c},
+    {BL_OP_MATMUL, BL_FMT_BX, BL_FMT_F32, bl_linear_f32_c, bl_linear_scratch_c},
+    {BL_OP_MATMUL, BL_FMT_BX, BL_FMT_Q8, bl_linear_q8_c, bl_linear_scratch_c},
+    {BL_OP_STAGE, ANY_WEIGHT, BL_FMT_F32, bl_stage_f32_c, NULL},
+    {BL_OP_STAGE, ANY_WEIGHT, BL_FMT_Q8, bl_stage_q8_c, NULL},
     {BL_OP_MATVEC, ANY_WEIGHT, BL_FMT_F32, bl_linear_f32_c, bl_linear_scratch_c},
     {BL_OP_MATVEC, ANY_WEIGHT, BL_FMT_Q8, bl_linear_q8_c, bl_linear_scratch_c},
     {BL_OP_MATMUL, ANY_WEIGHT, BL_FMT_F32, bl_linear_f32_c, bl_linear_scratch_c},

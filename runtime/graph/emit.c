@@ -25,6 +25,7 @@ struct draft {
     union {
         struct bl_params_embed embed;
         struct bl_params_linear linear;
+        struct bl_params_stage stage;
         struct bl_params_quantize quantize;
         struct bl_params_norm norm;
         struct bl_params_rope_table rope_table;
@@ -68,6 +69,10 @@ static bl_status bind_weight(const struct emitter *e, struct draft *d, const str
     bl_binding *binding = &d->bindings[d->n_bindings++];
     BL_TRY(e->t->weight(e->t->user, weight, as_vector, binding));
     binding->access = BL_READ;
+    const uint64_t limit = bl_device_caps(e->t->device)->max_binding_bytes;
+    if (limit && binding->bytes > limit)
+        BL_FAIL(BL_ELIMIT, "%s: a tensor of %llu bytes does not fit the device's largest binding, %llu bytes", e->g->text_name,
+                (unsigned long long)binding->bytes, (unsigned long long)limit);
     return BL_OK;
 }
 
@@ -109,6 +114,13 @@ static bl_status draft_node(const struct emitter *e, const struct bl_node *n, st
         d->push.quantize = (struct bl_params_quantize){g->values[n->out].columns, g->values[n->out].rows};
         d->push_bytes = sizeof d->push.quantize;
         d->size[0] = round_up(g->values[n->out].columns, BL_Q8_COLUMNS) / BL_Q8_COLUMNS;
+        break;
+    case BL_NODE_STAGE:
+        d->key.op = BL_OP_STAGE;
+        BL_TRY(bind_weight(e, d, &n->weight, false));
+        d->push.stage = n->params.stage;
+        d->push_bytes = sizeof d->push.stage;
+        d->size[0] = n->params.stage.blocks;
         break;
     case BL_NODE_RMS_NORM:
     case BL_NODE_LAYER_NORM:
@@ -254,10 +266,12 @@ static bl_status record(struct emitter *e, uint32_t index, const struct draft *d
 /* How many rows of a matrix one binding holds; matrices beyond it are worked on in pieces. */
 static bl_status rows_per_binding(const struct emitter *e, const struct bl_node *n, uint32_t *rows)
 {
+    *rows = n->weight.rows;
+    if (n->weight.format == BL_FMT_BX) /* one blob, one binding: bind_weight looks whether it fits */
+        return BL_OK;
     const struct bl_format_info *format = &bl_formats[n->weight.format];
     uint64_t limit = bl_device_caps(e->t->device)->max_binding_bytes;
     uint64_t row_bytes = (uint64_t)n->weight.columns / format->block_elements * format->block_bytes, fit = limit / row_bytes;
-    *rows = n->weight.rows;
     if (limit == 0 || fit >= n->weight.rows)
         return BL_OK;
     *rows = (uint32_t)fit / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN;
@@ -281,12 +295,17 @@ static bl_status emit_embed(struct emitter *e, uint32_t index)
         begin_draft(e, &d);
         d.key = (struct bl_kernel_key){BL_OP_EMBED, (uint8_t)n->weight.format, BL_FMT_F32, BL_ROWS_ANY, 0};
         BL_TRY(bind_weight(e, &d, &piece, false));
+        d.size[0] = n->params.embed.columns;
+        if (n->weight.format == BL_FMT_BX) {
+            const struct bl_weight tables = {.tensor = n->weight.input, .rows = 1};
+            BL_TRY(bind_weight(e, &d, &tables, false));
+            d.size[0] = round_up(n->params.embed.columns, BL_Q8_COLUMNS);
+        }
         bind_value(e, &d, n->out, BL_WRITE);
         d.push.embed = n->params.embed;
         d.push.embed.first = first;
         d.push.embed.count = count;
         d.push_bytes = sizeof d.push.embed;
-        d.size[0] = n->params.embed.columns;
         d.size[1] = rows_of(e, n->out);
         BL_TRY(record(e, index, &d));
     }
@@ -300,7 +319,7 @@ static void begin_linear(const struct emitter *e, const struct bl_node *first, s
     begin_draft(e, d);
     bind_value(e, d, first->in[0], BL_READ);
     d->key = (struct bl_kernel_key){m <= BL_ROWS_8 ? BL_OP_MATVEC : BL_OP_MATMUL, BL_FMT_NONE, format_of(e, first->in[0]), row_class, 0};
-    d->push.linear = (struct bl_params_linear){.k = first->weight.columns, .rows = e->g->values[first->in[0]].rows};
+    d->push.linear = (struct bl_params_linear){.k = e->g->values[first->in[0]].columns, .rows = e->g->values[first->in[0]].rows};
     d->push_bytes = sizeof d->push.linear;
     d->size[1] = m;
 }
@@ -322,6 +341,7 @@ static bl_status add_segment(const struct emitter *e, struct draft *d, const str
     bias.first_row += first;
     bias.columns = count;
     uint32_t flags = (n->bias.tensor != BL_NO_ID ? BL_LINEAR_BIAS : 0u) | (n->in[1] != BL_NO_ID ? BL_LINEAR_RESIDUAL : 0u);
+    d->push.linear.first_row[d->push.linear.n_segments] = n->weight.format == BL_FMT_BX ? piece.first_row : 0;
     d->push.linear.segment[d->push.linear.n_segments].n = count;
     d->push.linear.segment[d->push.linear.n_segments].format = n->weight.format;
     d->push.linear.segment[d->push.linear.n_segments].flags = flags;

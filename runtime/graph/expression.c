@@ -115,7 +115,7 @@ static struct bl_weight whole_tensor(const struct bl_graph_tensor *t)
 {
     /* Dimensions beyond what an op can use are refused by the op, by the tensor's full shape; here they only must not wrap. */
     return (struct bl_weight){t->id, t->format, t->columns > UINT32_MAX ? UINT32_MAX : (uint32_t)t->columns, 0,
-                              t->rows > UINT32_MAX ? UINT32_MAX : (uint32_t)t->rows};
+                              t->rows > UINT32_MAX ? UINT32_MAX : (uint32_t)t->rows, t->input};
 }
 
 static bl_status lookup_tensor(struct interpreter *in, const char *name, struct bl_val *out)

@@ -44,6 +44,8 @@ static bl_status use_tensor(struct bl_eval *e, const struct bl_weight *w)
                      type ? type : "unknown");
     }
     e->graph->tensor_used[w->tensor] = 1;
+    if (w->format == BL_FMT_BX && w->first_row % BL_LINEAR_ALIGN)
+        BL_EVAL_FAIL(e, BL_EUNSUPPORTED, "tensor '%s': X-bit rows from %u on, limit: multiples of %u", tensor_name(e, w), w->first_row, BL_LINEAR_ALIGN);
     return BL_OK;
 }
 

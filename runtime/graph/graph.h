@@ -25,6 +25,7 @@ struct bl_graph_tensor {
     uint32_t ggml_type;
     uint32_t n_dims;
     uint64_t columns, rows;  /* dims[0]; product of the others */
+    uint32_t input;          /* format BX: id of the tables of its input; else BL_NO_ID */
 };
 enum bl_graph_key_kind { BL_KEY_ABSENT, BL_KEY_NUMBER, BL_KEY_STRING };
 struct bl_graph_key {
@@ -41,7 +42,7 @@ struct bl_graph_source {
     bl_status (*key)(void *user, const char *key, uint64_t index, struct bl_graph_key *out);
     bool (*tensor)(void *user, const char *name, struct bl_graph_tensor *out);
     uint32_t n_tensors;
-    const char *(*tensor_name)(void *user, uint32_t id);
+    const char *(*tensor_name)(void *user, uint32_t id); /* NULL: a table of other tensors, which no text names */
     /* Numbers first .. first + n of a small f32, f16 or bf16 tensor; another type is an error. */
     bl_status (*numbers)(void *user, uint32_t id, uint64_t first, uint32_t n, float *out);
 };
@@ -51,7 +52,7 @@ struct bl_graph_source {
 /* X(NAME, name): ops of nodes; the same words in dumps. LINEAR becomes matvec or matmul when a list is recorded. IMPORT and EXPORT are
  * copies at the border of a part (cut.c): from memory that the host fills, to memory that the host reads. */
 #define BL_NODE_OPS(X)                                                                                                          \
-    X(EMBED, embed) X(LINEAR, linear) X(QUANTIZE, quantize) X(RMS_NORM, rms_norm) X(LAYER_NORM, layer_norm) X(ROPE_TABLE, rope_table) \
+    X(EMBED, embed) X(LINEAR, linear) X(QUANTIZE, quantize) X(STAGE, stage) X(RMS_NORM, rms_norm) X(LAYER_NORM, layer_norm) X(ROPE_TABLE, rope_table) \
     X(ROPE, rope) X(KV_STORE, kv_store) X(ATTENTION, attention) X(UNARY, unary) X(BINARY, binary) X(GLU, glu) X(SELECT, select) \
     X(IMPORT, import) X(EXPORT, export)
 enum bl_node_op {
@@ -75,6 +76,7 @@ struct bl_weight {
     uint32_t tensor;    /* source id; BL_NO_ID: absent */
     enum bl_format format;
     uint32_t columns, first_row, rows;
+    uint32_t input;     /* format BX: source id of its input's tables */
 };
 
 enum { BL_NODE_MAX_IN = 4 };
@@ -89,6 +91,7 @@ struct bl_node {
     uint32_t kv_part;            /* kv_store: 0 = keys, 1 = values */
     union {                      /* rows fields are filled when recorded */
         struct bl_params_embed embed;
+        struct bl_params_stage stage;
         struct bl_params_norm norm;
         struct bl_params_rope_table rope_table;
         struct bl_params_rope rope;
@@ -140,7 +143,8 @@ void bl_graph_destroy(struct bl_graph *graph);
 /* NULL when the text has no such param. */
 const struct bl_graph_param *bl_graph_find_param(const struct bl_graph *graph, const char *name);
 
-/* lower.c: q8 = true: linears on quantised weights read q8, through quantize nodes that are shared per value.
+/* lower.c: q8 = true: linears on quantised weights read q8, through quantize nodes that are shared per value. X-bit matrices read what a
+ * stage node makes, shared per value and input tables.
  * fuse.c: applies the rewrite table until nothing changes. Both keep the order of nodes a legal serial order. */
 bl_status bl_graph_lower(struct bl_graph *graph, bool q8) BL_MUST_USE;
 bl_status bl_graph_fuse(struct bl_graph *graph) BL_MUST_USE;

@@ -11,6 +11,7 @@ const struct bl_format_info bl_formats[BL_FMT_COUNT] = {
 #include "hal/formats.def"
 #undef BL_FORMAT
     [BL_FMT_MIX] = {"mix", UINT32_MAX, 1, 0, 1},
+    [BL_FMT_BX] = {"bx", UINT32_MAX, 32, 0, 1},
     [BL_FMT_Q8] = {"q8", UINT32_MAX, 32, 76, 1},
 };
 #undef QUANT

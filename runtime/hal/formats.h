@@ -10,6 +10,7 @@ enum bl_format {
 #undef BL_FORMAT
     BL_FMT_WEIGHT_COUNT, /* weight formats are 1 .. BL_FMT_WEIGHT_COUNT - 1 */
     BL_FMT_MIX = BL_FMT_WEIGHT_COUNT, /* a grouped launch whose matrices differ in format */
+    BL_FMT_BX,           /* X-bit weights: depths of 1 to 8 bits inside one matrix, hal/xq.h; no rows of blocks */
     BL_FMT_Q8,           /* activations: struct bl_q8_block of kernel_params.h */
     BL_FMT_COUNT
 };
@@ -25,6 +26,7 @@ struct bl_format_info {
 /* Indexed by enum bl_format. */
 extern const struct bl_format_info bl_formats[BL_FMT_COUNT];
 
+#define BL_GGML_I8 24u /* plain bytes: what carries X-bit matrices through other tools */
 /* BL_FMT_NONE when the id is none of ours. */
 enum bl_format bl_format_of_ggml(uint32_t ggml_type);
 /* The ggml name of an id ("IQ2_XXS"), for refusals; NULL when ggml does not know it either. */

@@ -5,7 +5,7 @@
 
 static const char *const op_names[BL_OP_COUNT] = {
     [BL_OP_EMBED] = "embed",           [BL_OP_MATVEC] = "matvec",         [BL_OP_MATMUL] = "matmul",
-    [BL_OP_QUANTIZE] = "quantize",     [BL_OP_RMS_NORM] = "rms_norm",     [BL_OP_LAYER_NORM] = "layer_norm",
+    [BL_OP_STAGE] = "stage",           [BL_OP_QUANTIZE] = "quantize",     [BL_OP_RMS_NORM] = "rms_norm",     [BL_OP_LAYER_NORM] = "layer_norm",
     [BL_OP_ROPE_TABLE] = "rope_table", [BL_OP_ROPE] = "rope",             [BL_OP_KV_STORE] = "kv_store",
     [BL_OP_ROPE_STORE] = "rope_store", [BL_OP_ATTENTION] = "attention",   [BL_OP_UNARY] = "unary",
     [BL_OP_BINARY] = "binary",         [BL_OP_GLU] = "glu",               [BL_OP_SELECT] = "select",
@@ -32,12 +32,13 @@ bool bl_kernel_key_equal(struct bl_kernel_key a, struct bl_kernel_key b)
 }
 
 /* The sets of formats that kernels.def names. */
-enum { SET_NONE = 1, SET_FLOATS = 2, SET_QUANTS = 4, SET_MIX = 8, SET_KV = 16 };
+enum { SET_NONE = 1, SET_FLOATS = 2, SET_QUANTS = 4, SET_MIX = 8, SET_KV = 16, SET_BX = 32 };
 #define W_NONE SET_NONE
 #define W_FLOATS SET_FLOATS
 #define W_QUANTS (SET_QUANTS | SET_MIX)
 #define W_ALL (SET_FLOATS | SET_QUANTS)
 #define W_F16_OR_F32 SET_KV
+#define W_BX SET_BX
 enum { A_F32 = 1, A_Q8 = 2, A_F32_OR_Q8 = 3 };
 #define R_1 BL_ROWS_1
 #define R_8 BL_ROWS_8
@@ -51,7 +52,7 @@ enum {
     ROW_COUNT
 };
 enum {
-    OP_embed = BL_OP_EMBED, OP_matvec = BL_OP_MATVEC, OP_matmul = BL_OP_MATMUL, OP_quantize = BL_OP_QUANTIZE, OP_rms_norm = BL_OP_RMS_NORM,
+    OP_embed = BL_OP_EMBED, OP_matvec = BL_OP_MATVEC, OP_matmul = BL_OP_MATMUL, OP_stage = BL_OP_STAGE, OP_quantize = BL_OP_QUANTIZE, OP_rms_norm = BL_OP_RMS_NORM,
     OP_layer_norm = BL_OP_LAYER_NORM, OP_rope_table = BL_OP_ROPE_TABLE, OP_rope = BL_OP_ROPE, OP_kv_store = BL_OP_KV_STORE,
     OP_rope_store = BL_OP_ROPE_STORE, OP_attention = BL_OP_ATTENTION, OP_unary = BL_OP_UNARY, OP_binary = BL_OP_BINARY, OP_glu = BL_OP_GLU,
     OP_select = BL_OP_SELECT
@@ -74,6 +75,8 @@ static bool weight_in_set(uint32_t format, uint32_t set)
         return (set & SET_NONE) != 0;
     if (format == BL_FMT_MIX)
         return (set & SET_MIX) != 0;
+    if (format == BL_FMT_BX)
+        return (set & SET_BX) != 0;
     if (format == BL_FMT_Q8)
         return false;
     if ((set & SET_KV) && (format == BL_FMT_F16 || format == BL_FMT_F32))

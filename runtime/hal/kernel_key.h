@@ -15,6 +15,7 @@ enum bl_op {
     BL_OP_EMBED,
     BL_OP_MATVEC,
     BL_OP_MATMUL,
+    BL_OP_STAGE,
     BL_OP_QUANTIZE,
     BL_OP_RMS_NORM,
     BL_OP_LAYER_NORM,

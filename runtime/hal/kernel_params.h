@@ -95,6 +95,23 @@ struct bl_params_linear {
     struct {
         uint32_t n, format, flags, stride; /* outputs; enum bl_format; BL_LINEAR_*; floats from row to row of y and residual */
     } segment[BL_LINEAR_SEGMENTS];
+    uint32_t first_row[BL_LINEAR_SEGMENTS]; /* bx: of the matrix; else 0 */
+};
+
+/* X-bit matrices (weight format bx, hal/xq.h): W_s is the whole blob, first_row[s] the row of the matrix that is output 0 (a multiple of 32),
+ * x the columns that stage gives, k = 32 * blocks. Per output row i:
+ *   q8:  acc = 0; per block of 32 stored columns, in ascending order: isum = exact sum of L * q over the coarse plane;
+ *        acc = acc + (d * unit) * (float)(m * isum);  where the block is dominant, once more with the fine plane and d * BL_Q8_FINE for d.
+ *   f32: w = unit * (float)(m * L); 8 accumulators and the tree as above, over the stored columns.
+ *   acc = r_i * acc;  then the row's outliers in ascending order: acc = acc + v * x[c], x[c] of q8 as d * q + (d * BL_Q8_FINE) * fine;
+ *   then bias and residual.     m of a segment without group scales is 1.
+ * embed of bx: bindings: step, W, input tables, y.   grid: {32 * blocks, M}.   y[perm[c]] = (r_i * (unit * (float)(m * L)) + v) * g_c, v: the
+ * weight's correction, 0 where it has none. */
+
+/* stage: the input of X-bit matrices: y[M, 32 * blocks], y[c] = x[perm[c]] * g_c, 0 where perm[c] is none; as f32 or q8.
+ * bindings: step, x[M, columns], input tables (struct bl_xq_input, perm, scales), y.   grid: {blocks, M} */
+struct bl_params_stage {
+    uint32_t columns, blocks, rows;
 };
 
 /* quantize: y[M, k] as q8.   bindings: step, x, y.   grid: {k / 32, M} (a tail shorter than 32 columns is padded with zeros) */

@@ -31,13 +31,13 @@ static bool source_tensor(void *user, const char *name, struct bl_graph_tensor *
     if (!tensor)
         return false;
     *out = (struct bl_graph_tensor){(uint32_t)(tensor - bl_model_file_tensor_at(file, 0)), tensor->format, tensor->ggml_type, tensor->n_dims,
-                                    tensor->dims[0], tensor->rows};
+                                    tensor->dims[0], tensor->rows, tensor->format == BL_FMT_BX ? tensor->input : BL_NO_ID};
     return true;
 }
 
 static const char *source_tensor_name(void *user, uint32_t id)
 {
-    return bl_model_file_tensor_at(user, id)->name;
+    return bl_model_file_tensor_at(user, id)->is_table ? NULL : bl_model_file_tensor_at(user, id)->name;
 }
 
 static bl_status source_numbers(void *user, uint32_t id, uint64_t first, uint32_t n, float *out)

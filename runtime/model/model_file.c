@@ -8,8 +8,10 @@
 #include "base/half.h"
 #include "base/hash.h"
 #include "model/model_file_parts.h"
+#include "model/xq.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,6 +98,56 @@ struct bl_block_shape bl_ggml_block_shape(uint32_t ggml_type)
     return (struct bl_block_shape){1, 0};
 }
 
+/* ---- X-bit matrices ---- */
+
+#define NAME_SHORT 256 /* bytes of the name of an X-bit matrix, with the NUL */
+
+static const struct bl_tensor *input_tensor(const struct bl_model_file *file, uint32_t n)
+{
+    char name[32];
+    snprintf(name, sizeof name, "xq.input.%u", n);
+    return bl_model_file_tensor(file, name);
+}
+
+static bl_status adopt_matrix(struct bl_model_file *file, struct bl_tensor *t)
+{
+    const struct bl_xq_header *h = (const void *)(file->data + t->offset);
+    BL_TRY(bl_xq_check_matrix(file->path, t->offset, t->name, h, t->bytes));
+    const struct bl_tensor *input = input_tensor(file, h->input);
+    const struct bl_xq_input *tables = input ? (const void *)(file->data + input->offset) : NULL;
+    if (!input || !input->is_table || tables->columns != h->columns)
+        BL_FAIL(BL_EFORMAT, "%s: offset %llu: input of '%.80s': got %u, limit: the number of a tensor xq.input.N of %u columns", file->path,
+                (unsigned long long)t->offset, t->name, h->input, h->columns);
+    t->format = BL_FMT_BX;
+    t->n_dims = 2;
+    t->dims[0] = h->columns;
+    t->dims[1] = t->rows = h->rows;
+    t->input = (uint32_t)(input - file->tensors);
+    return BL_OK;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    return strlen(s) > strlen(end) && strcmp(s + strlen(s) - strlen(end), end) == 0;
+}
+
+/* Inputs first: matrices name them. */
+static bl_status adopt_xq(struct bl_model_file *file)
+{
+    for (uint32_t i = 0; i < file->n_tensors; i++) {
+        struct bl_tensor *t = &file->tensors[i];
+        if (t->ggml_type != BL_GGML_I8 || strncmp(t->name, "xq.", 3) != 0)
+            continue;
+        if (strncmp(t->name, "xq.input.", 9) == 0)
+            BL_TRY(bl_xq_check_input(file->path, t->offset, t->name, file->data + t->offset, t->bytes));
+        t->is_table = true;
+    }
+    for (uint32_t i = 0; i < file->n_tensors; i++)
+        if (file->tensors[i].ggml_type == BL_GGML_I8 && ends_with(file->tensors[i].name, ".xq"))
+            BL_TRY(adopt_matrix(file, &file->tensors[i]));
+    return BL_OK;
+}
+
 /* Takes the map, also when it fails. */
 static bl_status open_over(struct bl_file_map *map, const void *data, uint64_t bytes, const char *path, struct bl_model_file **out)
 {
@@ -115,6 +167,8 @@ static bl_status open_over(struct bl_file_map *map, const void *data, uint64_t b
         status = bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "%s: no memory for the path", path);
     else
         status = bl_gguf_read(file);
+    if (status == BL_OK)
+        status = adopt_xq(file);
     if (status == BL_OK)
         status = bl_model_file_check(file);
     if (status != BL_OK) {
@@ -212,7 +266,11 @@ const struct bl_tensor *bl_model_file_tensor_at(const struct bl_model_file *file
 
 const struct bl_tensor *bl_model_file_tensor(const struct bl_model_file *file, const char *name)
 {
-    return bl_model_file_tensor_at(file, bl_name_table_find(file, &file->tensor_table, bl_name_of_tensor, name));
+    uint32_t index = bl_name_table_find(file, &file->tensor_table, bl_name_of_tensor, name);
+    char blob[NAME_SHORT];
+    if (index == UINT32_MAX && snprintf(blob, sizeof blob, "%s.xq", name) < (int)sizeof blob)
+        index = bl_name_table_find(file, &file->tensor_table, bl_name_of_tensor, blob);
+    return bl_model_file_tensor_at(file, index);
 }
 
 /* ---- typed access ---- */

@@ -2,7 +2,9 @@
  *
  * Everything returned points into the file map or into the object and lives as long as it. Nothing is trusted: opening has checked every
  * count, length, type, offset and shape against base/limits.h and the file's size, so a user may rely on: names are unique, data ranges
- * lie inside the file, dims are >= 1 and their product fits, quantised rows are whole blocks. Tensor data is never touched by opening.
+ * lie inside the file, dims are >= 1 and their product fits, quantised rows are whole blocks. Opening touches no tensor data but the
+ * headers of X-bit matrices (model/xq.h), which become tensors of format BX with the shape that the model knows: `NAME.xq` in the file
+ * answers to NAME.
  * Not thread safe while opening; read-only and safe from any thread afterwards. */
 #ifndef BL_MODEL_MODEL_FILE_H
 #define BL_MODEL_MODEL_FILE_H
@@ -40,6 +42,8 @@ struct bl_tensor {
     uint64_t offset;          /* absolute, in the file */
     uint64_t bytes;           /* rows * bytes per row; 0 when the type's size is unknown */
     uint64_t entry_offset;    /* of the directory entry in the file, for error lines */
+    bool is_table;            /* belongs to X-bit matrices ("xq.*"), not to the model: graphs do not see it */
+    uint32_t input;           /* format BX: index of the tensor with its permutation and scales */
 };
 
 /* Recognises the format by its magic. BL_EFORMAT: a line with file, offset, field, value, limit. */

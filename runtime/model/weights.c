@@ -49,7 +49,7 @@ static bl_status want_vector(struct bl_weights *w, const struct bl_weight *weigh
 static bl_status want_node(struct bl_weights *w, const struct bl_node *n)
 {
     BL_TRY(want_vector(w, &n->bias));
-    if (n->op != BL_NODE_LINEAR && n->op != BL_NODE_EMBED)
+    if (n->op != BL_NODE_LINEAR && n->op != BL_NODE_EMBED && n->op != BL_NODE_STAGE)
         BL_TRY(want_vector(w, &n->weight));
     return BL_OK;
 }
@@ -72,6 +72,8 @@ static void use_tensor(const struct bl_weight *weight, bool *used)
 {
     if (weight->tensor != BL_NO_ID)
         used[weight->tensor] = true;
+    if (weight->tensor != BL_NO_ID && weight->format == BL_FMT_BX)
+        used[weight->input] = true;
 }
 
 /* Which tensors the nodes read; freed by the caller. NULL: no memory. */
@@ -213,6 +215,10 @@ bl_status bl_weights_bind(void *user, const struct bl_weight *weight, bool as_ve
         bool copy = w->vector_offset[weight->tensor] != UINT64_MAX;
         uint64_t start = copy ? w->vector_offset[weight->tensor] : t->offset - run->offset;
         *out = (bl_binding){copy ? w->vectors : run->buffer, start + (uint64_t)weight->first_row * 4, (uint64_t)weight->columns * weight->rows * 4, BL_READ};
+        return BL_OK;
+    }
+    if (weight->format == BL_FMT_BX) {
+        *out = (bl_binding){run->buffer, t->offset - run->offset, t->bytes, BL_READ};
         return BL_OK;
     }
     uint64_t row_bytes = t->bytes / t->rows;

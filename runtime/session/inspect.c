@@ -174,7 +174,7 @@ static void report_line(void *user, const char *line)
 static bl_status verify_use(const struct bl_model_file *file, bool vocabulary)
 {
     for (uint32_t i = 0; i < bl_model_file_tensor_count(file); i++)
-        if (bl_model_file_tensor_at(file, i)->format == BL_FMT_NONE) /* a finding already */
+        if (bl_model_file_tensor_at(file, i)->format == BL_FMT_NONE && !bl_model_file_tensor_at(file, i)->is_table) /* a finding already */
             return BL_OK;
     struct bl_arena arena;
     bl_arena_init(&arena, 0);

@@ -19,6 +19,9 @@ void random_seed_for(const char *text);
 void fill_floats(float *x, size_t n, enum style style);
 /* n rows of k weights of random bits with finite scales. */
 void fill_weights(uint8_t *w, uint32_t format, uint32_t n, uint32_t k, enum style style);
+/* A blob of X-bit weights, depth 0: a mixture of all; freed by the caller. And one row of it, in stored order, as the reference reads it. */
+uint8_t *xq_random(uint32_t rows, uint32_t columns, uint32_t depth, enum style style, size_t *bytes);
+void xq_row(const void *blob, uint32_t row, float *w);
 size_t weight_bytes(uint32_t format, uint32_t n, uint32_t k);
 
 #define GUARD 128u /* bytes before and after every binding that nobody may touch */
@@ -36,6 +39,7 @@ struct launch {
         uint8_t bytes[128];
         struct bl_params_linear linear;
         struct bl_params_embed embed;
+        struct bl_params_stage stage;
         struct bl_params_quantize quantize;
         struct bl_params_norm norm;
         struct bl_params_rope_table rope_table;
@@ -58,6 +62,8 @@ void launch_init(struct launch *l, struct bl_kernel_key key);
 uint32_t *launch_step(struct launch *l, uint32_t n_rows, uint32_t n_out, uint32_t n_page_words);
 void *launch_input(struct launch *l, size_t bytes, size_t shift);
 void *launch_output(struct launch *l, size_t bytes, size_t shift);
+/* n rows of k random weights as the next input; returns the row of the matrix at which they begin (bx: a random one; else 0). */
+uint32_t launch_weights(struct launch *l, uint32_t format, uint32_t n, uint32_t k, uint32_t depth, enum style style);
 void launch_none(struct launch *l);
 void launch_alias(struct launch *l, uint32_t binding);      /* the same range again */
 void launch_in_place(struct launch *l, uint32_t binding);   /* marks an input as written too */
@@ -120,6 +126,8 @@ bool wanted(struct bl_kernel_key key, enum bl_cpu_level level);
 
 void check_linear(struct bl_kernel_key key);
 void check_rows(struct bl_kernel_key key);
+void check_stage(struct bl_kernel_key key);
+void check_embed_xq(struct bl_kernel_key key);
 void check_attention(struct bl_kernel_key key);
 void check_math(void);
 int bench(void);

@@ -45,6 +45,20 @@ void *launch_input(struct launch *l, size_t bytes, size_t shift)
     return append(l, bytes, shift, 0, false)->data;
 }
 
+uint32_t launch_weights(struct launch *l, uint32_t format, uint32_t n, uint32_t k, uint32_t depth, enum style style)
+{
+    if (format != BL_FMT_BX) {
+        fill_weights(launch_input(l, weight_bytes(format, n, k), random_below(64)), format, n, k, style);
+        return 0;
+    }
+    const uint32_t first = 32 * random_below(3);
+    size_t bytes;
+    uint8_t *blob = xq_random(first + n + random_below(9), k, depth, style, &bytes);
+    memcpy(launch_input(l, bytes, 8 * random_below(8)), blob, bytes);
+    free(blob);
+    return first;
+}
+
 void *launch_output(struct launch *l, size_t bytes, size_t shift)
 {
     return append(l, bytes, shift, OUTPUT_BYTE, true)->data;
@@ -220,6 +234,7 @@ uint32_t push_bytes(uint32_t op)
     case BL_OP_EMBED: return sizeof l->push.embed;
     case BL_OP_MATVEC:
     case BL_OP_MATMUL: return sizeof l->push.linear;
+    case BL_OP_STAGE: return sizeof l->push.stage;
     case BL_OP_QUANTIZE: return sizeof l->push.quantize;
     case BL_OP_RMS_NORM:
     case BL_OP_LAYER_NORM: return sizeof l->push.norm;

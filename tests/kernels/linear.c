@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct shape {
-    uint32_t n_segments, n[BL_LINEAR_SEGMENTS], k, m;
+    uint32_t n_segments, n[BL_LINEAR_SEGMENTS], k, m, depth; /* depth: of X-bit weights, 0 is a mixture */
     enum style style;
 };
 
@@ -53,7 +53,10 @@ static bool linear_oracle(const struct launch *l)
         double *column = malloc(m * sizeof *column);
         float *got_column = malloc(m * sizeof *got_column), *packed = malloc((size_t)n * m * sizeof *packed);
         for (uint32_t i = 0; i < n; i++) {
-            bl_cpu_dequantize_row((enum bl_format)format, weights->data + i * (weights->bytes / n), w, p->k);
+            if (format == BL_FMT_BX)
+                xq_row(weights->data, p->first_row[s] + i, w);
+            else
+                bl_cpu_dequantize_row((enum bl_format)format, weights->data + i * (weights->bytes / n), w, p->k);
             for (uint32_t r = 0; r < m; r++) {
                 double a = 0, b = 0, rest = 0;
                 for (uint32_t c = 0; c < p->k; c++) {
@@ -140,7 +143,7 @@ static void check_shape(struct bl_kernel_key key, const struct shape *shape)
     uint32_t columns = 0, formats[BL_LINEAR_SEGMENTS];
     const uint32_t spare = 2, k = shape->k, m = shape->m; /* rows of the bucket that the step does not have */
     bool plain = true;
-    snprintf(l.label, sizeof l.label, "n=%u,%u,%u k=%u m=%u %s", shape->n[0], shape->n[1], shape->n[2], k, m, style_names[shape->style]);
+    snprintf(l.label, sizeof l.label, "n=%u,%u,%u k=%u m=%u b=%u %s", shape->n[0], shape->n[1], shape->n[2], k, m, shape->depth, style_names[shape->style]);
     random_seed_for(l.label);
     launch_step(&l, m, m, 0);
     original_x = malloc((size_t)k * m * sizeof *original_x);
@@ -158,7 +161,7 @@ static void check_shape(struct bl_kernel_key key, const struct shape *shape)
         l.push.linear.segment[s].flags = flags;
         l.push.linear.segment[s].stride = stride;
         plain = plain && !flags;
-        fill_weights(launch_input(&l, weight_bytes(formats[s], n, k), random_below(64)), formats[s], n, k, shape->style);
+        l.push.linear.first_row[s] = launch_weights(&l, formats[s], n, k, shape->depth, shape->style);
         if (flags & BL_LINEAR_BIAS)
             fill_floats(launch_input(&l, n * sizeof(float), 4), n, shape->style);
         else
@@ -236,7 +239,7 @@ static void check_glu(struct bl_kernel_key key, uint32_t n, uint32_t k, uint32_t
         const uint32_t format = pick_format(key, k);
         l.push.linear.segment[s].n = n;
         l.push.linear.segment[s].format = format;
-        fill_weights(launch_input(&l, weight_bytes(format, n, k), random_below(64)), format, n, k, style);
+        l.push.linear.first_row[s] = launch_weights(&l, format, n, k, 0, style);
         launch_none(&l);
         launch_none(&l);
         if (s == 0)
@@ -295,6 +298,12 @@ void check_linear(struct bl_kernel_key key)
     if (key.row_class == BL_ROWS_512) {
         struct shape full = {.n_segments = 1, .n = {33}, .k = elements == 256 ? 256 : 64, .m = BL_STEP_MAX_ROWS, .style = UNIFORM};
         check_shape(key, &full);
+    }
+    for (uint32_t depth = 1; depth <= 8 && key.weight == BL_FMT_BX; depth++) {
+        for (uint32_t style = UNIFORM; style <= LOUD; style++) {
+            struct shape pure = {.n_segments = 1, .n = {41}, .k = 160, .depth = depth, .m = key.row_class == BL_ROWS_1 ? 1 : key.row_class == BL_ROWS_8 ? depth : 9, .style = (enum style)style};
+            check_shape(key, &pure);
+        }
     }
     check_glus(key);
 }

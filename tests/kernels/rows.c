@@ -356,8 +356,11 @@ static void check_rope_table(struct bl_kernel_key key, uint32_t turn)
 void check_rows(struct bl_kernel_key key)
 {
     switch (key.op) {
+    case BL_OP_STAGE:
+        check_stage(key);
+        return;
     case BL_OP_EMBED:
-        check_embed(key);
+        (key.weight == BL_FMT_BX ? check_embed_xq : check_embed)(key);
         return;
     case BL_OP_ROPE:
         for (uint32_t turn = 0; turn < 24; turn++)
