@@ -11,6 +11,7 @@ const struct verb verbs[] = {
     {"verify", 'v', "FILE", "walk through all of a model file and report everything that is wrong", verb_verify},
     {"tokenize", 't', "-m FILE [-f FILE] [--decode]", "text from a file or standard input to token ids, on one line, or back", verb_tokenize},
     {"graph", 'g', "-m FILE [--schedule NAME] [--dot | --json | --stats]", "show the graph of a model and its schedule", verb_graph},
+    {"compress", 'z', "FILE -o FILE (--size SIZE | --bpw BITS) [options]", "make a model smaller: learn how many bits each column of each matrix needs", verb_compress},
     {"devices", 'd', "[--json] [--probe]", "list devices, and why others are missing", verb_devices},
     {"completion", 0, "bash|zsh|fish", "print a shell completion script", NULL},
     {"man", 0, "", "print the manual page", NULL},

@@ -138,7 +138,9 @@ static bl_status adopt_xq(struct bl_model_file *file)
         struct bl_tensor *t = &file->tensors[i];
         if (t->ggml_type != BL_GGML_I8 || strncmp(t->name, "xq.", 3) != 0)
             continue;
-        if (strncmp(t->name, "xq.input.", 9) == 0)
+        if (strcmp(t->name, BL_XQ_INDEX_NAME) == 0)
+            BL_TRY(bl_xq_check_index(file->path, t->offset, file->data + t->offset, t->bytes, file->n_tensors - 1));
+        else
             BL_TRY(bl_xq_check_input(file->path, t->offset, t->name, file->data + t->offset, t->bytes));
         t->is_table = true;
     }

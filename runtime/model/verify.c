@@ -3,6 +3,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/half.h"
+#include "base/hash.h"
 #include "base/limits.h"
 #include "model/model_file_parts.h"
 #include "model/xq.h"
@@ -126,10 +127,29 @@ static void verify_xq(struct walk *w, const struct bl_tensor *t)
         found(w, "offset %llu: checksum of '%.80s': got %016llx, limit %016llx: the data is not what was written", ULL(t->offset + 8), t->name, ULL(expected), ULL(got));
 }
 
+/* What the writer knew of the whole file. */
+static void verify_index(struct walk *w, const struct bl_tensor *t)
+{
+    const struct bl_model_file *file = w->file;
+    const struct bl_xq_index *index = (const void *)(file->data + t->offset);
+    const uint64_t *sums = (const uint64_t *)(index + 1);
+    if (index->head_bytes != file->data_offset)
+        found(w, "offset %llu: bytes before the data: got %llu, limit %llu: the head was written anew", ULL(t->offset + 16), ULL(index->head_bytes), ULL(file->data_offset));
+    else if (bl_hash_bytes(BL_XQ_INDEX_MAGIC, file->data, (size_t)file->data_offset) != index->head_checksum)
+        found(w, "offset %llu: checksum of the first %llu bytes: not what was written", ULL(t->offset + 24), ULL(index->head_bytes));
+    for (uint32_t i = 0, at = 0; i < file->n_tensors; i++) {
+        const struct bl_tensor *other = &file->tensors[i];
+        if (other != t && bl_hash_bytes(BL_XQ_INDEX_MAGIC, file->data + other->offset, (size_t)other->bytes) != sums[at++])
+            found(w, "offset %llu: tensor '%.80s': its data is not what was written", ULL(other->offset), other->name);
+    }
+}
+
 static void verify_values(struct walk *w, const struct bl_tensor *t)
 {
     if (t->format == BL_FMT_BX || t->is_table)
         verify_xq(w, t);
+    if (t->is_table && strcmp(t->name, BL_XQ_INDEX_NAME) == 0)
+        verify_index(w, t);
     if (t->format == BL_FMT_NONE || t->format == BL_FMT_BX)
         return;
     const uint32_t block_bytes = bl_formats[t->format].block_bytes;

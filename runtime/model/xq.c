@@ -45,7 +45,7 @@ static bl_status check_head(const struct blob *b, uint64_t head_bytes, uint32_t 
     if (b->bytes < head_bytes || b->bytes % 4)
         return beyond(b, 0, "bytes", b->bytes, head_bytes);
     if (bl_load_u32(b->data) != magic)
-        return bad(b, 0, "magic", bl_load_u32(b->data), magic == BL_XQ_MAGIC ? "'BLXQ'" : "'BLXI'");
+        return bad(b, 0, "magic", bl_load_u32(b->data), magic == BL_XQ_MAGIC ? "'BLXQ'" : magic == BL_XQ_INPUT_MAGIC ? "'BLXI'" : "'BLXX'");
     if (bl_load_u16(b->data + 4) != BL_XQ_VERSION)
         return beyond(b, 4, "version", bl_load_u16(b->data + 4), BL_XQ_VERSION);
     return check_exponent(b, 6, (int16_t)bl_load_u16(b->data + 6));
@@ -197,6 +197,18 @@ bl_status bl_xq_check_input(const char *path, uint64_t offset, const char *what,
     }
     if (n != in->columns)
         return beyond(&b, sizeof *in, "columns in the permutation", n, in->columns);
+    return BL_OK;
+}
+
+bl_status bl_xq_check_index(const char *path, uint64_t offset, const void *data, uint64_t bytes, uint32_t n_tensors)
+{
+    const struct blob b = {path, BL_XQ_INDEX_NAME, offset, data, bytes};
+    BL_TRY(check_head(&b, sizeof(struct bl_xq_index), BL_XQ_INDEX_MAGIC));
+    const struct bl_xq_index *index = data;
+    if (index->n_tensors != n_tensors)
+        return beyond(&b, AT(bl_xq_index, n_tensors), "tensors", index->n_tensors, n_tensors);
+    if (bytes != sizeof *index + 8 * (uint64_t)n_tensors)
+        return beyond(&b, 0, "bytes", bytes, sizeof *index + 8 * (uint64_t)n_tensors);
     return BL_OK;
 }
 

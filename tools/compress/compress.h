@@ -1,0 +1,23 @@
+/* compress.h: the whole of a compression: open, measure, allocate, round, write. What the verb calls. */
+#ifndef XQ_COMPRESS_H
+#define XQ_COMPRESS_H
+#include <bitloom/status.h>
+#include <stdbool.h>
+
+struct xq_options {
+    const char *in, *out;
+    uint64_t size;          /* target in bytes of the whole file; 0: bits_per_weight says */
+    double bits_per_weight; /* of the whole file, over all parameters */
+    uint32_t threads;
+    double damp;
+    bool feedback;
+    uint32_t sweeps;
+    double outlier_loss;
+    bool quiet;
+};
+struct xq_result {
+    uint64_t bytes, parameters;
+    double expected_loss, loss; /* nats per token: by the allocation, after rounding */
+};
+bl_status xq_compress(const struct xq_options *options, struct xq_result *result) BL_MUST_USE;
+#endif

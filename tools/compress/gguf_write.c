@@ -1,0 +1,285 @@
+/* gguf_write.c: the file in one pass, front to back. */
+#include "compress/gguf_write.h"
+
+#include "base/cursor.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "model/xq.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define ULL(x) ((unsigned long long)(x))
+
+struct xq_writer {
+    char *path, *temporary;
+    int fd;
+    uint64_t position, alignment;
+    struct xq_out_tensor *tensors; /* the index included */
+    uint32_t n, next;
+    uint64_t *index;               /* what the index tensor will hold, in words of 64 bits */
+    uint64_t head_bytes;
+};
+
+/* Text of the head grows in memory: it is read again for its checksum. */
+struct head {
+    uint8_t *data;
+    uint64_t bytes, room;
+    bool failed;
+};
+
+static void put(struct head *h, const void *data, uint64_t bytes)
+{
+    if (h->bytes + bytes > h->room) {
+        const uint64_t room = 2 * (h->bytes + bytes) + 4096;
+        uint8_t *grown = h->failed ? NULL : realloc(h->data, (size_t)room);
+        if (!grown) {
+            h->failed = true;
+            return;
+        }
+        h->data = grown;
+        h->room = room;
+    }
+    memcpy(h->data + h->bytes, data, (size_t)bytes);
+    h->bytes += bytes;
+}
+
+static void put_u32(struct head *h, uint32_t v)
+{
+    const uint8_t b[4] = {(uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24)};
+    put(h, b, sizeof b);
+}
+
+static void put_u64(struct head *h, uint64_t v)
+{
+    put_u32(h, (uint32_t)v);
+    put_u32(h, (uint32_t)(v >> 32));
+}
+
+static void put_text(struct head *h, const char *text)
+{
+    put_u64(h, strlen(text));
+    put(h, text, strlen(text));
+}
+
+static bool is_copied(const struct bl_meta *meta)
+{
+    return strncmp(meta->key, "xq.", 3) != 0;
+}
+
+static void put_meta(struct head *h, const struct bl_meta *meta)
+{
+    put_text(h, meta->key);
+    if (meta->is_array) {
+        put_u32(h, BL_META_ARRAY);
+        put_u32(h, meta->type);
+        put_u64(h, meta->count);
+    } else {
+        put_u32(h, meta->type);
+    }
+    put(h, meta->data, meta->data_bytes);
+}
+
+static uint64_t index_bytes(uint32_t n)
+{
+    return sizeof(struct bl_xq_index) + 8 * (uint64_t)n;
+}
+
+static uint64_t align(uint64_t at, uint64_t alignment)
+{
+    return (at + alignment - 1) / alignment * alignment;
+}
+
+static void put_tensor(struct head *h, const struct xq_out_tensor *t, uint64_t offset)
+{
+    put_text(h, t->name);
+    put_u32(h, t->n_dims);
+    for (uint32_t d = 0; d < t->n_dims; d++)
+        put_u64(h, t->dims[d]);
+    put_u32(h, t->ggml_type);
+    put_u64(h, offset);
+}
+
+/* The head with its padding, and in *end where the file ends. */
+static void make_head(const struct bl_model_file *source, const struct xq_out_key *keys, uint32_t n_keys, const struct xq_out_tensor *tensors, uint32_t n,
+                      struct head *h, uint64_t *end)
+{
+    const uint64_t alignment = bl_model_file_alignment(source);
+    uint64_t n_meta = n_keys, offset = 0;
+    for (uint32_t i = 0; i < bl_model_file_meta_count(source); i++)
+        n_meta += is_copied(bl_model_file_meta_at(source, i));
+    put(h, "GGUF", 4);
+    put_u32(h, 3);
+    put_u64(h, n + 1u);
+    put_u64(h, n_meta);
+    for (uint32_t i = 0; i < bl_model_file_meta_count(source); i++)
+        if (is_copied(bl_model_file_meta_at(source, i)))
+            put_meta(h, bl_model_file_meta_at(source, i));
+    for (uint32_t i = 0; i < n_keys; i++) {
+        put_text(h, keys[i].key);
+        put_u32(h, keys[i].text ? BL_META_STRING : BL_META_U64);
+        if (keys[i].text)
+            put_text(h, keys[i].text);
+        else
+            put_u64(h, keys[i].number);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        put_tensor(h, &tensors[i], offset);
+        offset = align(offset + tensors[i].bytes, alignment);
+    }
+    const struct xq_out_tensor index = {BL_XQ_INDEX_NAME, BL_GGML_I8, 1, {index_bytes(n)}, index_bytes(n)};
+    put_tensor(h, &index, offset);
+    static const uint8_t zeros[64];
+    for (uint64_t fill = align(h->bytes, alignment) - h->bytes; fill;) {
+        const uint64_t part = fill < sizeof zeros ? fill : sizeof zeros;
+        put(h, zeros, part);
+        fill -= part;
+    }
+    *end = h->bytes + offset + index.bytes;
+}
+
+uint64_t xq_file_bytes(const struct bl_model_file *source, const struct xq_out_key *keys, uint32_t n_keys, const struct xq_out_tensor *tensors, uint32_t n)
+{
+    struct head h = {0};
+    uint64_t end;
+    make_head(source, keys, n_keys, tensors, n, &h, &end);
+    free(h.data);
+    return h.failed ? UINT64_MAX : end;
+}
+
+static bl_status write_all(struct xq_writer *w, const void *data, uint64_t bytes)
+{
+    const uint8_t *p = data;
+    while (bytes) {
+        const ssize_t n = write(w->fd, p, bytes > 1u << 30 ? 1u << 30 : (size_t)bytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            BL_FAIL(BL_EIO, "%s: writing at %llu: %s", w->temporary, ULL(w->position), n < 0 ? strerror(errno) : "nothing was taken");
+        p += n;
+        bytes -= (uint64_t)n;
+        w->position += (uint64_t)n;
+    }
+    return BL_OK;
+}
+
+static bl_status check_room(const struct xq_writer *w, uint64_t bytes)
+{
+    char *folder = strdup(w->path), *slash = folder ? strrchr(folder, '/') : NULL;
+    if (!folder)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for a path", w->path);
+    if (slash)
+        slash[slash == folder] = 0;
+    struct statvfs disk;
+    const bool known = statvfs(slash ? folder : ".", &disk) == 0;
+    const uint64_t room = known ? (uint64_t)disk.f_bavail * disk.f_frsize : UINT64_MAX;
+    free(folder);
+    if (room < bytes)
+        BL_FAIL(BL_EIO, "%s: needs %llu bytes, limit %llu bytes free on its disk", w->path, ULL(bytes), ULL(room));
+    return BL_OK;
+}
+
+bl_status xq_writer_create(const char *path, const struct bl_model_file *source, const struct xq_out_key *keys, uint32_t n_keys,
+                           const struct xq_out_tensor *tensors, uint32_t n, struct xq_writer **out)
+{
+    *out = NULL;
+    struct head head = {0};
+    uint64_t end;
+    make_head(source, keys, n_keys, tensors, n, &head, &end);
+    struct xq_writer *w = calloc(1, sizeof *w);
+    const size_t room = strlen(path) + 8;
+    bl_status status = BL_OK;
+    if (w) {
+        w->fd = -1;
+        w->path = strdup(path);
+        w->temporary = malloc(room);
+        w->tensors = malloc((n + 1u) * sizeof *w->tensors);
+        w->index = calloc(1, (size_t)index_bytes(n));
+    }
+    if (!w || head.failed || !w->path || !w->temporary || !w->tensors || !w->index) {
+        status = bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "%s: no memory to write %u tensors", path, n);
+        goto out;
+    }
+    snprintf(w->temporary, room, "%s.part", path);
+    memcpy(w->tensors, tensors, n * sizeof *tensors);
+    w->n = n;
+    w->alignment = bl_model_file_alignment(source);
+    w->head_bytes = head.bytes;
+    status = check_room(w, end);
+    if (status == BL_OK && (w->fd = open(w->temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666)) < 0)
+        status = bl_error_push(BL_EIO, __FILE__, __LINE__, "%s: %s", w->temporary, strerror(errno));
+    if (status == BL_OK)
+        status = write_all(w, head.data, head.bytes);
+    if (status == BL_OK) {
+        *(struct bl_xq_index *)(void *)w->index = (struct bl_xq_index){.magic = BL_XQ_INDEX_MAGIC, .version = BL_XQ_VERSION, .head_bytes = head.bytes,
+            .head_checksum = bl_hash_bytes(BL_XQ_INDEX_MAGIC, head.data, (size_t)head.bytes), .n_tensors = n};
+    }
+out:
+    free(head.data);
+    if (status != BL_OK) {
+        xq_writer_destroy(w);
+        return status;
+    }
+    *out = w;
+    return BL_OK;
+}
+
+static bl_status write_padding(struct xq_writer *w)
+{
+    static const uint8_t zeros[4096];
+    for (uint64_t fill = align(w->position, w->alignment) - w->position; fill;) {
+        const uint64_t part = fill < sizeof zeros ? fill : sizeof zeros;
+        BL_TRY(write_all(w, zeros, part));
+        fill -= part;
+    }
+    return BL_OK;
+}
+
+bl_status xq_writer_add(struct xq_writer *w, const void *data)
+{
+    const uint64_t bytes = w->tensors[w->next].bytes;
+    BL_TRY(write_padding(w));
+    BL_TRY(write_all(w, data, bytes));
+    w->index[sizeof(struct bl_xq_index) / 8 + w->next] = bl_hash_bytes(BL_XQ_INDEX_MAGIC, data, (size_t)bytes);
+    w->next++;
+    return BL_OK;
+}
+
+bl_status xq_writer_finish(struct xq_writer *w)
+{
+    struct bl_xq_index *index = (void *)w->index;
+    BL_TRY(write_padding(w));
+    index->checksum = bl_xq_checksum(index, index_bytes(w->n));
+    BL_TRY(write_all(w, index, index_bytes(w->n)));
+    if (fsync(w->fd) != 0)
+        BL_FAIL(BL_EIO, "%s: fsync: %s", w->temporary, strerror(errno));
+    const int fd = w->fd;
+    w->fd = -1;
+    if (close(fd) != 0)
+        BL_FAIL(BL_EIO, "%s: close: %s", w->temporary, strerror(errno));
+    if (rename(w->temporary, w->path) != 0)
+        BL_FAIL(BL_EIO, "%s: rename to %s: %s", w->temporary, w->path, strerror(errno));
+    free(w->temporary);
+    w->temporary = NULL;
+    return BL_OK;
+}
+
+void xq_writer_destroy(struct xq_writer *w)
+{
+    if (!w)
+        return;
+    if (w->fd >= 0)
+        close(w->fd);
+    if (w->temporary)
+        (void)unlink(w->temporary);
+    free(w->temporary);
+    free(w->path);
+    free(w->tensors);
+    free(w->index);
+    free(w);
+}

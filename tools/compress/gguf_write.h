@@ -1,0 +1,31 @@
+/* gguf_write.h: writes a GGUF file: the metadata of another file and a few keys more, then tensors one after the other. The file appears under
+ * its name only when it is complete and on disk: temporary name beside it, fsync, rename. The last tensor, xq.index, is the writer's: the
+ * checksums of everything before (XQ.md). */
+#ifndef XQ_GGUF_WRITE_H
+#define XQ_GGUF_WRITE_H
+#include "model/model_file.h"
+
+struct xq_out_tensor {
+    const char *name;
+    uint32_t ggml_type, n_dims;
+    uint64_t dims[4], bytes;
+};
+/* A key more: a string, or a whole number where text is NULL. */
+struct xq_out_key {
+    const char *key, *text;
+    uint64_t number;
+};
+struct xq_writer;
+
+/* Bytes of the whole file, to the byte. Keys of `source` that begin with "xq." are left out. */
+uint64_t xq_file_bytes(const struct bl_model_file *source, const struct xq_out_key *keys, uint32_t n_keys, const struct xq_out_tensor *tensors, uint32_t n);
+/* Checks that the disk has room, creates the temporary file and writes the head. BL_EIO with path and reason. */
+bl_status xq_writer_create(const char *path, const struct bl_model_file *source, const struct xq_out_key *keys, uint32_t n_keys,
+                           const struct xq_out_tensor *tensors, uint32_t n, struct xq_writer **out) BL_MUST_USE;
+/* The next tensor's data, all of it. */
+bl_status xq_writer_add(struct xq_writer *writer, const void *data) BL_MUST_USE;
+/* After the last tensor: index, fsync, rename. */
+bl_status xq_writer_finish(struct xq_writer *writer) BL_MUST_USE;
+/* Also removes the temporary file if finish has not succeeded; NULL is allowed. */
+void xq_writer_destroy(struct xq_writer *writer);
+#endif

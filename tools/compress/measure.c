@@ -1,0 +1,199 @@
+/* measure.c: looks at every weight of a matrix once. */
+#include "compress/measure.h"
+
+#include "base/error.h"
+#include "model/xq_pack.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CLIP 3.0f
+#define SAMPLE 256u /* rows on which depths are tried */
+
+void xq_measured_free(struct xq_measured *m)
+{
+    free(m->scale);
+    free(m->outliers);
+    free(m->energy);
+    *m = (struct xq_measured){0};
+}
+
+void xq_stored_row(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, uint32_t index, float *row, float *out)
+{
+    xq_matrix_rows(job, matrix, index, 1, row);
+    for (uint32_t c = 0; c < p->padded; c++)
+        out[c] = p->perm[c] == BL_XQ_NO_COLUMN || !(p->g[c] > 0) ? 0 : row[p->perm[c]] / p->g[c];
+}
+
+/* The deviation of a row, without what lies beyond 3 of it. */
+static float deviation(const float *v, uint32_t n)
+{
+    float r = INFINITY;
+    for (uint32_t round = 0; round < 3; round++) {
+        double sum = 0;
+        uint32_t count = 0;
+        for (uint32_t c = 0; c < n; c++) {
+            const float a = fabsf(v[c]);
+            if (a > CLIP * r)
+                continue;
+            sum += (double)a * (double)a;
+            count++;
+        }
+        const float next = count ? (float)sqrt(sum / count) : 0;
+        if (!(next > 0)) /* more than half zeros: what is left decides */
+            return round ? r : 0;
+        r = next;
+    }
+    return r;
+}
+
+static double worth_of(const struct xq_matrix *m, uint32_t row)
+{
+    return m->row_worth ? (double)m->row_worth[row] : m->worth;
+}
+
+uint32_t xq_best_group(const struct xq_coder *coder, const float *z, const float *l2, float unit)
+{
+    uint32_t best = 0;
+    float least = INFINITY;
+    for (uint32_t s = 0; s < 16; s++) {
+        const float step = unit * (float)(BL_XQ_GROUP_BASE + s), inverse = 1 / step;
+        float error = 0;
+        for (uint32_t c = 0; c < 32; c++) {
+            const float d = z[c] - step * (float)coder->level[xq_code_of(coder, z[c] * inverse)];
+            error += d * d * l2[c];
+        }
+        if (error < least) {
+            least = error;
+            best = s;
+        }
+    }
+    return best;
+}
+
+/* Rounds a block at a depth, alone, and returns the weighted error. */
+static double block_error(const struct xq_coder *coder, bool grouped, const float *z, const float *l2)
+{
+    float unit = coder->spread / (float)coder->most;
+    if (grouped) {
+        unit /= 16;
+        unit *= (float)(BL_XQ_GROUP_BASE + xq_best_group(coder, z, l2, unit));
+    }
+    double error = 0;
+    for (uint32_t c = 0; c < 32; c++) {
+        const double d = (double)(z[c] - unit * (float)coder->level[xq_code_of(coder, z[c] / unit)]);
+        error += d * d * (double)l2[c];
+    }
+    return error;
+}
+
+struct pass {
+    const struct xq_job *job;
+    const struct xq_matrix *matrix;
+    const struct xq_prepared *p;
+    struct xq_measured *out;
+    double outlier_loss;
+    float *row, *z;
+    uint32_t cap_outliers;
+    double error[2][9], power;
+};
+
+static bl_status note_outlier(struct pass *s, uint32_t row, uint32_t column)
+{
+    if (s->out->n_outliers == s->cap_outliers) {
+        s->cap_outliers = s->cap_outliers ? 2 * s->cap_outliers : 256;
+        struct xq_place *grown = realloc(s->out->outliers, s->cap_outliers * sizeof *grown);
+        if (!grown)
+            BL_FAIL(BL_ENOMEM, "no memory for %u outliers", s->cap_outliers);
+        s->out->outliers = grown;
+    }
+    s->out->outliers[s->out->n_outliers++] = (struct xq_place){row, (uint16_t)column};
+    return BL_OK;
+}
+
+/* z: in deviations of the row. Outliers are noted and then count as zeros. */
+static bl_status measure_row(struct pass *s, uint32_t index, uint32_t row_block, float r)
+{
+    const struct xq_prepared *p = s->p;
+    const double worth = worth_of(s->matrix, index) * (double)r * (double)r / 2;
+    float *energy = s->out->energy + (size_t)row_block * p->blocks;
+    for (uint32_t c = 0; c < p->columns; c++) {
+        const float beyond = fabsf(s->z[c]) - CLIP;
+        if (beyond > 0 && s->outlier_loss > 0 && worth * (double)p->l2[c] * (double)(beyond * beyond) > s->outlier_loss) {
+            BL_TRY(note_outlier(s, index, c));
+            s->z[c] = 0;
+        }
+    }
+    const bool is_sample = index % ((s->matrix->rows + SAMPLE - 1) / SAMPLE) == 0;
+    for (uint32_t b = 0; b < p->blocks; b++) {
+        const float *z = s->z + 32 * b, *l2 = p->l2 + 32 * b;
+        double power = 0;
+        for (uint32_t c = 0; c < 32; c++)
+            power += (double)z[c] * (double)z[c] * (double)l2[c];
+        energy[b] += (float)(worth * power);
+        if (!is_sample)
+            continue;
+        s->power += worth * power;
+        for (uint32_t grouped = 0; grouped < 2; grouped++)
+            for (uint32_t depth = 1; depth <= 8; depth++)
+                s->error[grouped][depth] += worth * block_error(&xq_coders()[depth], grouped, z, l2);
+    }
+    return BL_OK;
+}
+
+static void cut_rows(const struct xq_matrix *matrix, struct xq_measured *m)
+{
+    m->n_row_blocks = matrix->is_table && matrix->rows >= 32 * XQ_ROW_BLOCKS ? XQ_ROW_BLOCKS : 1;
+    for (uint32_t i = 0; i <= m->n_row_blocks; i++)
+        m->first_row[i] = i == m->n_row_blocks ? matrix->rows : (uint32_t)((uint64_t)matrix->rows * i / m->n_row_blocks / BL_XQ_UNIT * BL_XQ_UNIT);
+}
+
+bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, double outlier_loss, struct xq_measured *out)
+{
+    *out = (struct xq_measured){.rows = matrix->rows, .blocks = p->blocks};
+    cut_rows(matrix, out);
+    struct pass s = {job, matrix, p, out, outlier_loss, malloc(matrix->columns * sizeof(float)), malloc(p->padded * sizeof(float)), 0, {{0}}, 0};
+    float *r = malloc(matrix->rows * sizeof *r), largest = 0;
+    out->scale = malloc(matrix->rows);
+    out->energy = calloc((size_t)out->n_row_blocks * p->blocks, sizeof *out->energy);
+    bl_status status = BL_OK;
+    if (!s.row || !s.z || !r || !out->scale || !out->energy) {
+        status = bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "no memory to measure '%s'", matrix->name);
+        goto out;
+    }
+    for (uint32_t i = 0; i < matrix->rows; i++) {
+        xq_stored_row(job, matrix, p, i, s.row, s.z);
+        for (uint32_t c = 0; c < p->columns; c++) {
+            if (!isfinite(s.z[c])) {
+                status = bl_error_push(BL_EFORMAT, __FILE__, __LINE__, "%s: '%s', row %u: a weight is not a finite number", bl_model_file_path(job->file), matrix->name, i);
+                goto out;
+            }
+        }
+        r[i] = deviation(s.z, p->columns);
+        largest = r[i] > largest ? r[i] : largest;
+    }
+    const int exponent = largest > 0 ? (int)ceil(log2((double)largest)) - 15 : 0;
+    out->exponent = (int16_t)(exponent < BL_XQ_MIN_EXPONENT ? BL_XQ_MIN_EXPONENT : exponent > BL_XQ_MAX_EXPONENT ? BL_XQ_MAX_EXPONENT : exponent);
+    for (uint32_t i = 0, b = 0; i < matrix->rows && status == BL_OK; i++) {
+        b += i == out->first_row[b + 1];
+        out->scale[i] = bl_xq_scale_nearest(r[i], out->exponent);
+        r[i] = bl_xq_scale_value(out->scale[i], out->exponent);
+        if (!(r[i] > 0))
+            continue;
+        xq_stored_row(job, matrix, p, i, s.row, s.z);
+        for (uint32_t c = 0; c < p->columns; c++)
+            s.z[c] /= r[i];
+        status = measure_row(&s, i, b, r[i]);
+    }
+    for (uint32_t grouped = 0; grouped < 2; grouped++)
+        for (uint32_t depth = 1; depth <= 8; depth++)
+            out->share[grouped][depth] = s.power > 0 ? (float)(s.error[grouped][depth] / s.power) : 0;
+out:
+    free(s.row);
+    free(s.z);
+    free(r);
+    if (status != BL_OK)
+        xq_measured_free(out);
+    return status;
+}

@@ -1,0 +1,31 @@
+/* measure.h: what the allocation must know of a matrix: scales of its rows, its outliers, and what each depth would cost in loss. */
+#ifndef XQ_MEASURE_H
+#define XQ_MEASURE_H
+#include "compress/coder.h"
+#include "compress/prepare.h"
+
+enum { XQ_ROW_BLOCKS = 16 }; /* of a table; other matrices have one */
+
+struct xq_place {
+    uint32_t row;
+    uint16_t column; /* stored */
+};
+struct xq_measured {
+    uint32_t rows, blocks, n_row_blocks;
+    uint32_t first_row[XQ_ROW_BLOCKS + 1];
+    int16_t exponent;
+    uint8_t *scale;             /* [rows], of the rows */
+    struct xq_place *outliers;  /* ascending */
+    uint32_t n_outliers;
+    float *energy;              /* [n_row_blocks][blocks]: loss if all its weights became 0, columns apart: nats per token */
+    float share[2][9];          /* [grouped][depth]: of that loss which stays when a block is rounded to that depth */
+};
+
+/* outlier_loss: a weight beyond 3 deviations becomes an outlier when clipping it there would cost more nats than this; 0: no outliers. */
+bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, double outlier_loss, struct xq_measured *out) BL_MUST_USE;
+void xq_measured_free(struct xq_measured *m);
+/* One row in stored order, its columns divided by their scales; fill is 0. `row` has room for the matrix's columns. */
+void xq_stored_row(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, uint32_t index, float *row, float *out);
+/* The multiplier 10 .. 25 with the least squared error, weighted by l2, for 32 numbers rounded at `unit` times it. */
+uint32_t xq_best_group(const struct xq_coder *coder, const float *z, const float *l2, float unit);
+#endif

@@ -1,0 +1,12 @@
+/* parallel.h: the compressor's threads: a loop whose turns do not depend on each other. The result never depends on the number of threads:
+ * a turn writes only what is its own, and sums over turns are made by the caller in their order. */
+#ifndef XQ_PARALLEL_H
+#define XQ_PARALLEL_H
+#include <stdint.h>
+
+/* Runs turn(user, i, worker) for i < n, worker < n_threads; returns when all are done. Falls back to fewer threads where none can be made. */
+typedef void xq_turn_fn(void *user, uint32_t i, uint32_t worker);
+void xq_parallel(uint32_t n_threads, uint32_t n, xq_turn_fn *turn, void *user);
+/* Cores that this process may use. */
+uint32_t xq_cores(void);
+#endif

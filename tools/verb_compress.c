@@ -1,0 +1,50 @@
+/* verb_compress.c: bitloom compress: options in, a report of one line out. */
+#include "common.h"
+#include "compress/compress.h"
+#include "compress/parallel.h"
+#include "verbs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* "60MB", "1.5GB", "64MiB", "70000000". False: no such size. */
+static bool read_size(const char *text, uint64_t *bytes)
+{
+    static const struct { const char *name; double factor; } units[] = {
+        {"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}};
+    char *end;
+    const double number = strtod(text, &end);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (end != text && strcmp(end, units[i].name) == 0 && number > 0 && number * units[i].factor < 1e18) {
+            *bytes = (uint64_t)(number * units[i].factor);
+            return true;
+        }
+    }
+    return false;
+}
+
+int verb_compress(struct options *o)
+{
+    struct xq_options options = {.in = o->model, .out = o->output, .bits_per_weight = o->bits_per_weight,
+                                 .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .damp = 0.03, .feedback = true, .sweeps = 2, .quiet = o->quiet};
+    if (!o->model || !o->output) {
+        fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
+        return EXIT_USAGE;
+    }
+    if (!o->size == !(o->bits_per_weight > 0)) {
+        fprintf(stderr, "bitloom compress: give one of --size and --bpw\n");
+        return EXIT_USAGE;
+    }
+    if (o->size && !read_size(o->size, &options.size)) {
+        fprintf(stderr, "bitloom compress: --size ");
+        print_escaped(stderr, o->size);
+        fprintf(stderr, ": must be a number of bytes, such as 60MB, 64MiB or 70000000\n");
+        return EXIT_USAGE;
+    }
+    log_to_stderr(o);
+    struct xq_result result;
+    if (xq_compress(&options, &result) != BL_OK)
+        return report_error();
+    printf("%s: %llu bytes, %.3f bits per weight\n", o->output, (unsigned long long)result.bytes, 8 * (double)result.bytes / (double)result.parameters);
+    return finish_stdout(EXIT_OK);
+}
