@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/print.h"
 #include "model/vocab_load.h"
+#include "model/xq.h"
 #include "session/session.h"
 
 #include <inttypes.h>
@@ -80,11 +81,35 @@ static bl_status print_meta_value(const struct printer *p, const struct bl_meta 
 
 static void print_type(const struct printer *p, const struct bl_tensor *t)
 {
-    const char *name = bl_ggml_type_name(t->ggml_type);
+    const char *name = t->format == BL_FMT_BX ? "XQ" : bl_ggml_type_name(t->ggml_type);
     if (name)
         bl_print(&p->out, "%s", name);
     else
         bl_print(&p->out, "type %u", t->ggml_type);
+}
+
+/* " 3.41 bits: 2 31%, 3 42%, 4 27%": how many bits the columns of an X-bit matrix have. */
+static void print_depths(const struct printer *p, const struct bl_tensor *t)
+{
+    if (t->format != BL_FMT_BX)
+        return;
+    struct bl_xq_histogram h;
+    bl_xq_histogram(bl_model_file_data(p->file) + t->offset, t->bytes, &h);
+    uint64_t all = 0;
+    for (uint32_t depth = 1; depth <= 8; depth++)
+        all += h.weights[depth];
+    bl_print(&p->out, p->json ? ", \"bits_per_weight\": %.4f, \"depths\": [" : ", %.2f bits:", (double)h.bits / (double)(t->rows * t->dims[0]));
+    const char *separator = p->json ? "" : " ";
+    for (uint32_t depth = 1; depth <= 8; depth++) {
+        const double share = (double)h.weights[depth] / (double)all;
+        if (p->json)
+            bl_print(&p->out, "%s%.6f", separator, share);
+        else if (h.weights[depth])
+            bl_print(&p->out, "%s%u %.0f%%", separator, depth, 100 * share);
+        if (p->json || h.weights[depth])
+            separator = ", ";
+    }
+    bl_print(&p->out, "%s", p->json ? "]" : "");
 }
 
 static bl_status inspect_text(const struct printer *p, bool tensors)
@@ -92,7 +117,8 @@ static bl_status inspect_text(const struct printer *p, bool tensors)
     const struct bl_model_file *f = p->file;
     uint64_t parameters = 0;
     for (uint32_t i = 0; i < bl_model_file_tensor_count(f); i++)
-        parameters += bl_model_file_tensor_at(f, i)->rows * bl_model_file_tensor_at(f, i)->dims[0];
+        if (!bl_model_file_tensor_at(f, i)->is_table)
+            parameters += bl_model_file_tensor_at(f, i)->rows * bl_model_file_tensor_at(f, i)->dims[0];
     bl_print(&p->out, "GGUF version %u, %" PRIu64 " bytes, alignment %" PRIu64 ", data at %" PRIu64 "\n", bl_model_file_version(f), bl_model_file_bytes(f),
           bl_model_file_alignment(f), bl_model_file_data_offset(f));
     bl_print(&p->out, "%u keys, %u tensors, %" PRIu64 " parameters\n", bl_model_file_meta_count(f), bl_model_file_tensor_count(f), parameters);
@@ -111,7 +137,9 @@ static bl_status inspect_text(const struct printer *p, bool tensors)
         bl_print(&p->out, " [");
         for (uint32_t d = 0; d < t->n_dims; d++)
             bl_print(&p->out, "%s%" PRIu64, d ? ", " : "", t->dims[d]);
-        bl_print(&p->out, "] at %" PRIu64 ", %" PRIu64 " bytes\n", t->offset, t->bytes);
+        bl_print(&p->out, "] at %" PRIu64 ", %" PRIu64 " bytes", t->offset, t->bytes);
+        print_depths(p, t);
+        bl_print(&p->out, "\n");
     }
     return BL_OK;
 }
@@ -144,7 +172,9 @@ static bl_status inspect_json(const struct printer *p, bool tensors)
         bl_print(&p->out, "\", \"dims\": [");
         for (uint32_t d = 0; d < t->n_dims; d++)
             bl_print(&p->out, "%s%" PRIu64, d ? ", " : "", t->dims[d]);
-        bl_print(&p->out, "], \"offset\": %" PRIu64 ", \"bytes\": %" PRIu64 "}", t->offset, t->bytes);
+        bl_print(&p->out, "], \"offset\": %" PRIu64 ", \"bytes\": %" PRIu64, t->offset, t->bytes);
+        print_depths(p, t);
+        bl_print(&p->out, "}");
     }
     bl_print(&p->out, "%s}\n", tensors ? "\n]" : "");
     return BL_OK;
