@@ -8,6 +8,7 @@
 #include "model/xq.h"
 #include "model/xq_pack.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,32 +38,36 @@ static bl_status no_memory(const struct work *w)
 
 struct measuring {
     struct work *work;
-    struct xq_prepared prepared;
-    uint32_t input;
-    bl_status status;
+    bl_status status; /* of the first input that failed; its line, for the errors of a thread stay with it */
+    char line[256];
+    _Atomic bool failed;
 };
 
-static void measure_one(void *user, uint32_t i, uint32_t worker)
+static void measure_input(void *user, uint32_t i, uint32_t worker)
 {
     (void)worker;
     struct measuring *m = user;
     struct work *w = m->work;
-    if (w->job.matrices[i].input != m->input)
+    struct xq_prepared p;
+    bl_status status = m->failed ? BL_OK : xq_prepare(&w->job, &w->job.inputs[i], w->options->damp, w->blas, &p);
+    if (m->failed)
         return;
-    const bl_status status = xq_measure(&w->job, &w->job.matrices[i], &m->prepared, w->options->outlier_loss, &w->measured[i]);
-    if (status != BL_OK)
+    for (uint32_t k = 0; k < w->job.n_matrices && status == BL_OK; k++)
+        if (w->job.matrices[k].input == i)
+            status = xq_measure(&w->job, &w->job.matrices[k], &p, w->options->outlier_loss, &w->measured[k]);
+    xq_prepared_free(&p);
+    if (status != BL_OK && !atomic_exchange(&m->failed, true)) {
         m->status = status;
+        snprintf(m->line, sizeof m->line, "%s", bl_error_text());
+    }
 }
 
 static bl_status measure_all(struct work *w)
 {
-    for (uint32_t i = 0; i < w->job.n_inputs; i++) {
-        struct measuring m = {.work = w, .input = i};
-        BL_TRY(xq_prepare(&w->job, &w->job.inputs[i], w->options->damp, w->blas, &m.prepared));
-        xq_parallel(w->options->threads, w->job.n_matrices, measure_one, &m);
-        xq_prepared_free(&m.prepared);
-        BL_TRY(m.status);
-    }
+    struct measuring m = {.work = w};
+    xq_parallel(w->options->threads, w->job.n_inputs, measure_input, &m);
+    if (m.status != BL_OK)
+        return bl_error_push(m.status, __FILE__, __LINE__, "%s", m.line);
     return BL_OK;
 }
 
@@ -95,7 +100,27 @@ static bl_status make_strips(struct work *w)
     return BL_OK;
 }
 
-/* The directory of the file to be: inputs, then the source's tensors in their order, matrices as blobs. */
+static bl_status add_matrix(struct work *w, uint32_t i)
+{
+    const char *name = w->job.matrices[i].name;
+    const uint32_t to = w->n_tensors++;
+    if (strlen(name) + 4 > sizeof w->names[to])
+        BL_FAIL(BL_ELIMIT, "%s: tensor '%s': a name of %zu bytes, limit %zu", w->options->in, name, strlen(name), sizeof w->names[to] - 4);
+    snprintf(w->names[to], sizeof w->names[to], "%s.xq", name);
+    w->matrix_of_tensor[to] = i;
+    w->tensors[to] = (struct xq_out_tensor){w->names[to], BL_GGML_I8, 1, {0}, 0};
+    return BL_OK;
+}
+
+static bool is_matrix(const struct work *w, uint32_t tensor)
+{
+    for (uint32_t i = 0; i < w->job.n_matrices; i++)
+        if (w->job.matrices[i].tensor == tensor)
+            return true;
+    return false;
+}
+
+/* The directory of the file to be: each input with the matrices that read it, so that one preparation serves them all; then what is copied. */
 static bl_status list_tensors(struct work *w)
 {
     const uint32_t n_source = bl_model_file_tensor_count(w->job.file), most = n_source + w->job.n_inputs;
@@ -107,29 +132,21 @@ static bl_status list_tensors(struct work *w)
         return no_memory(w);
     for (uint32_t i = 0; i < w->job.n_inputs; i++) {
         const uint64_t bytes = bl_xq_input_bytes(w->job.inputs[i].columns);
-        snprintf(w->names[i], sizeof w->names[i], "xq.input.%u", i);
-        w->tensors[i] = (struct xq_out_tensor){w->names[i], BL_GGML_I8, 1, {bytes}, bytes};
-        w->matrix_of_tensor[i] = INPUT + i;
+        const uint32_t to = w->n_tensors++;
+        snprintf(w->names[to], sizeof w->names[to], "xq.input.%u", i);
+        w->tensors[to] = (struct xq_out_tensor){w->names[to], BL_GGML_I8, 1, {bytes}, bytes};
+        w->matrix_of_tensor[to] = INPUT + i;
+        for (uint32_t k = 0; k < w->job.n_matrices; k++)
+            if (w->job.matrices[k].input == i)
+                BL_TRY(add_matrix(w, k));
     }
-    w->n_tensors = w->job.n_inputs;
     for (uint32_t t = 0; t < n_source; t++) {
         const struct bl_tensor *from = bl_model_file_tensor_at(w->job.file, t);
-        const uint32_t to = w->n_tensors;
-        if (from->is_table)
+        if (from->is_table || is_matrix(w, t))
             continue;
-        w->tensors[to] = (struct xq_out_tensor){from->name, from->ggml_type, from->n_dims, {from->dims[0], from->dims[1], from->dims[2], from->dims[3]}, from->bytes};
-        w->source_of_tensor[to] = t;
-        w->matrix_of_tensor[to] = BL_NO_ID;
-        for (uint32_t i = 0; i < w->job.n_matrices; i++) {
-            if (w->job.matrices[i].tensor != t)
-                continue;
-            if (strlen(from->name) + 4 > sizeof w->names[to])
-                BL_FAIL(BL_ELIMIT, "%s: tensor '%s': a name of %zu bytes, limit %zu", w->options->in, from->name, strlen(from->name), sizeof w->names[to] - 4);
-            snprintf(w->names[to], sizeof w->names[to], "%s.xq", from->name);
-            w->matrix_of_tensor[to] = i;
-            w->tensors[to] = (struct xq_out_tensor){w->names[to], BL_GGML_I8, 1, {0}, 0};
-        }
-        w->n_tensors++;
+        w->source_of_tensor[w->n_tensors] = t;
+        w->matrix_of_tensor[w->n_tensors] = BL_NO_ID;
+        w->tensors[w->n_tensors++] = (struct xq_out_tensor){from->name, from->ggml_type, from->n_dims, {from->dims[0], from->dims[1], from->dims[2], from->dims[3]}, from->bytes};
     }
     return BL_OK;
 }
@@ -180,34 +197,53 @@ static bl_status allocate_all(struct work *w, struct xq_result *result)
 
 /* ---- writing ---- */
 
-static bl_status write_input(struct work *w, struct xq_writer *writer, uint32_t i)
+static bl_status write_input(struct work *w, struct xq_writer *writer, const struct xq_prepared *p)
 {
-    struct xq_prepared p;
-    BL_TRY(xq_prepare(&w->job, &w->job.inputs[i], w->options->damp, w->blas, &p));
-    void *blob = malloc((size_t)bl_xq_input_bytes(p.columns));
-    bl_status status = blob ? BL_OK : no_memory(w);
-    if (status == BL_OK) {
-        bl_xq_input_make(p.columns, p.exponent, p.perm, p.scale, blob);
-        status = xq_writer_add(writer, blob);
-    }
+    void *blob = malloc((size_t)bl_xq_input_bytes(p->columns));
+    if (!blob)
+        return no_memory(w);
+    bl_xq_input_make(p->columns, p->exponent, p->perm, p->scale, blob);
+    const bl_status status = xq_writer_add(writer, blob);
     free(blob);
-    xq_prepared_free(&p);
     return status;
 }
 
-static bl_status write_matrix(struct work *w, struct xq_writer *writer, uint32_t i, uint64_t bytes, double *loss)
+static bl_status write_matrix(struct work *w, struct xq_writer *writer, uint32_t i, const struct xq_prepared *p, uint64_t bytes, double *loss)
 {
     const struct xq_matrix *matrix = &w->job.matrices[i];
     const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps};
-    struct xq_prepared p;
-    BL_TRY(xq_prepare(&w->job, &w->job.inputs[matrix->input], w->options->damp, w->blas, &p));
     void *blob = malloc((size_t)bytes);
-    bl_status status = blob ? BL_OK : no_memory(w);
-    if (status == BL_OK)
-        status = xq_round(&w->job, matrix, &p, &w->measured[i], w->strips + w->first_strip[i], &options, matrix->input, blob, loss);
+    if (!blob)
+        return no_memory(w);
+    bl_status status = xq_round(&w->job, matrix, p, &w->measured[i], w->strips + w->first_strip[i], &options, matrix->input, blob, loss);
     if (status == BL_OK)
         status = xq_writer_add(writer, blob);
     free(blob);
+    return status;
+}
+
+static bl_status write_tensors(struct work *w, struct xq_writer *writer, struct xq_result *result)
+{
+    struct xq_prepared p = {0};
+    bl_status status = BL_OK;
+    for (uint32_t t = 0; t < w->n_tensors && status == BL_OK; t++) {
+        const uint32_t i = w->matrix_of_tensor[t];
+        double loss = 0;
+        if (i == BL_NO_ID) {
+            status = xq_writer_add(writer, bl_model_file_data(w->job.file) + bl_model_file_tensor_at(w->job.file, w->source_of_tensor[t])->offset);
+        } else if (i & INPUT) { /* its matrices follow */
+            xq_prepared_free(&p);
+            status = xq_prepare(&w->job, &w->job.inputs[i - INPUT], w->options->damp, w->blas, &p);
+            if (status == BL_OK)
+                status = write_input(w, writer, &p);
+        } else {
+            status = write_matrix(w, writer, i, &p, w->tensors[t].bytes, &loss);
+            if (!w->options->quiet)
+                fprintf(stderr, "%s %.2f bits, loss %.3g\n", w->tensors[t].name,
+                        8 * (double)w->tensors[t].bytes / ((double)w->job.matrices[i].rows * w->job.matrices[i].columns), loss);
+        }
+        result->loss += loss;
+    }
     xq_prepared_free(&p);
     return status;
 }
@@ -216,22 +252,7 @@ static bl_status write_all(struct work *w, struct xq_result *result)
 {
     struct xq_writer *writer;
     BL_TRY(xq_writer_create(w->options->out, w->job.file, NULL, 0, w->tensors, w->n_tensors, &writer));
-    bl_status status = BL_OK;
-    result->loss = 0;
-    for (uint32_t t = 0; t < w->n_tensors && status == BL_OK; t++) {
-        const uint32_t i = w->matrix_of_tensor[t];
-        double loss = 0;
-        if (i == BL_NO_ID)
-            status = xq_writer_add(writer, bl_model_file_data(w->job.file) + bl_model_file_tensor_at(w->job.file, w->source_of_tensor[t])->offset);
-        else if (i & INPUT)
-            status = write_input(w, writer, i - INPUT);
-        else
-            status = write_matrix(w, writer, i, w->tensors[t].bytes, &loss);
-        result->loss += loss;
-        if (!w->options->quiet && i < w->job.n_matrices)
-            fprintf(stderr, "%s %.2f bits, loss %.3g\n", w->tensors[t].name,
-                    8 * (double)w->tensors[t].bytes / ((double)w->job.matrices[i].rows * w->job.matrices[i].columns), loss);
-    }
+    bl_status status = write_tensors(w, writer, result);
     if (status == BL_OK)
         status = bl_model_file_check(w->job.file); /* before the result gets its name: the input may have shrunk */
     if (status == BL_OK)

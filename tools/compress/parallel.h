@@ -7,6 +7,12 @@
 /* Runs turn(user, i, worker) for i < n, worker < n_threads; returns when all are done. Falls back to fewer threads where none can be made. */
 typedef void xq_turn_fn(void *user, uint32_t i, uint32_t worker);
 void xq_parallel(uint32_t n_threads, uint32_t n, xq_turn_fn *turn, void *user);
+/* Compiled twice, for AVX2 and for all: loops whose turns are independent, so that both give the same bits. */
+#if defined(__x86_64__) && defined(__GLIBC__)
+#define XQ_WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define XQ_WIDE
+#endif
 /* Cores that this process may use. */
 uint32_t xq_cores(void);
 #endif

@@ -211,7 +211,7 @@ static void round_block(struct strip *s, uint32_t i, uint32_t b, float *error)
 }
 
 /* Rows are taken in fours, so that a row of the feedback serves four of them. */
-static void carry(const struct strip *s, uint32_t i, uint32_t n, uint32_t b, float error[4][32])
+XQ_WIDE static void carry(const struct strip *s, uint32_t i, uint32_t n, uint32_t b, float error[4][32])
 {
     const uint32_t padded = s->p->padded, from = 32 * (b + 1);
     for (uint32_t c = 0; c < 32; c++) {
@@ -245,7 +245,7 @@ static void round_chunk(void *user, uint32_t chunk, uint32_t worker)
 /* ---- coordinate descent, and the loss ---- */
 
 /* he = H (original - value) of one row. */
-static void row_gradient(const struct strip *s, uint32_t i, float *restrict he)
+XQ_WIDE static void row_gradient(const struct strip *s, uint32_t i, float *restrict he)
 {
     const uint32_t padded = s->p->padded;
     memset(he, 0, padded * sizeof *he);
@@ -257,7 +257,7 @@ static void row_gradient(const struct strip *s, uint32_t i, float *restrict he)
     }
 }
 
-static void sweep_row(struct strip *s, uint32_t i, float *restrict he)
+XQ_WIDE static void sweep_row(struct strip *s, uint32_t i, float *restrict he)
 {
     const uint32_t padded = s->p->padded;
     uint32_t n_outliers, outlier = outliers_of(s, i, &n_outliers), b = 0;
