@@ -205,8 +205,13 @@ bl_status bl_model_file_verify(struct bl_model_file *file, bl_report_fn report, 
     struct walk w = {file, report, user, 0};
     verify_vocabulary(&w);
     BL_TRY(verify_layout(&w));
-    for (uint32_t i = 0; i < file->n_tensors; i++)
+    bool has_xq = false;
+    for (uint32_t i = 0; i < file->n_tensors; i++) {
         verify_values(&w, &file->tensors[i]);
+        has_xq |= file->tensors[i].format == BL_FMT_BX;
+    }
+    if (has_xq && !bl_model_file_tensor(file, BL_XQ_INDEX_NAME))
+        found(&w, "tensor '%s' is missing: the checksums of the file", BL_XQ_INDEX_NAME);
     BL_TRY(bl_model_file_check(file));
     if (w.n_findings > MOST_LINES && report) {
         char line[64];

@@ -1,0 +1,124 @@
+"""test_compress.py: bitloom compress on tiny models: what comes out runs, keeps its target, is the same for any number of threads, is found out when
+a bit of it changes; and what bad input is answered. Skipped where there is no OpenBLAS."""
+import ctypes
+import json
+import os
+import random
+import struct
+import unittest
+
+from support import FOLDER, path, run, tiny
+
+def compress(*args):
+    return run('compress', *args)
+
+
+def target_of(name):
+    """A size between the smallest and the source's."""
+    code, _, text = compress(tiny(name), '-o', path('none.gguf'), '--size', '1')
+    return int(text.split('the smallest possible is ')[1]) if code == 1 and 'smallest possible' in text else None
+
+
+def read(name):
+    with open(name, 'rb') as f:
+        return f.read()
+
+
+def write(name, data):
+    with open(name, 'wb') as f:
+        f.write(data)
+
+
+def has_blas():
+    return 'install libopenblas' not in compress(tiny('mini'), '-o', path('none.gguf'), '--size', '1')[2]
+
+
+@unittest.skipUnless(has_blas(), 'no OpenBLAS')
+class Compress(unittest.TestCase):
+    def made(self, name, out, *args):
+        code, text, errors = compress(tiny(name), '-o', path(out), '-q', *args)
+        self.assertEqual(code, 0, errors)
+        return path(out)
+
+    def test_families(self):
+        for name in ('mini', 'llama', 'qwen3', 'gemma3', 'phi2', 'gpt2like'):
+            least = target_of(name)
+            self.assertIsNotNone(least, name)
+            for more in (1.0, 1.3, 1.9):
+                size = int(least * more)
+                out = self.made(name, name + '.xq.gguf', '--size', str(size))
+                self.assertLessEqual(os.path.getsize(out), size)
+                self.assertEqual(run('verify', out)[0], 0, run('verify', out)[1])
+                code, text, errors = run('run', '-m', out, '-p', 'ab', '-n', '4', '--temp', '0', '-q')
+                self.assertEqual(code, 0, errors)
+
+    def test_size_is_used(self):
+        least = target_of('llama')
+        size = int(least * 1.5)
+        out = self.made('llama', 'used.gguf', '--size', str(size))
+        self.assertGreater(os.path.getsize(out), size * 0.98) # small matrices take large steps
+
+    def test_same_bytes(self):
+        size = str(int(target_of('llama') * 1.4))
+        first = read(self.made('llama', 'a.gguf', '--size', size, '-t', '1'))
+        for threads in ('2', '3', '7'):
+            self.assertEqual(read(self.made('llama', 'b.gguf', '--size', size, '-t', threads)), first)
+
+    def test_inspect(self):
+        out = self.made('llama', 'inspect.gguf', '--size', str(int(target_of('llama') * 1.4)))
+        code, text, _ = run('inspect', out, '--tensors', '--json')
+        tensors = [t for t in json.loads(text)['tensors'] if t['type'] == 'XQ']
+        self.assertTrue(tensors)
+        for t in tensors:
+            self.assertAlmostEqual(sum(t['depths']), 1, places=4)
+        again, _, errors = compress(out, '-o', path('again.gguf'), '--bpw', '8')
+        self.assertEqual(again, 1)
+        self.assertIn('no tensor that could be compressed', errors)
+
+    @unittest.skipUnless('LIBBITLOOM' in os.environ, 'no shared library')
+    def test_changed_bits(self):
+        out = self.made('mini', 'flip.gguf', '--size', str(int(target_of('mini') * 1.3)))
+        library = ctypes.CDLL(os.environ['LIBBITLOOM'])
+        ignore = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)(lambda user, text, n: None)
+        data = bytearray(read(out))
+        flipped = path('flipped.gguf')
+        write(flipped, data)
+        self.assertEqual(library.bl_file_verify(flipped.encode(), ignore, None), 0)
+        rng = random.Random(5)
+        with open(flipped, 'r+b', buffering=0) as f:
+            for _ in range(10000):
+                at, bit = rng.randrange(len(data)), 1 << rng.randrange(8)
+                os.pwrite(f.fileno(), bytes([data[at] ^ bit]), at)
+                self.assertNotEqual(library.bl_file_verify(flipped.encode(), ignore, None), 0, 'bit %d of byte %d' % (bit, at))
+                os.pwrite(f.fileno(), bytes([data[at]]), at)
+
+    def refused(self, words, *args, code=1):
+        before = set(os.listdir(FOLDER.name))
+        got, text, errors = compress(*args)
+        self.assertEqual(got, code, errors)
+        self.assertEqual(text, b'')
+        for word in words:
+            self.assertIn(word, errors)
+        self.assertEqual(set(os.listdir(FOLDER.name)), before) # nothing is left behind
+
+    def test_refusals(self):
+        model = tiny('mini')
+        self.refused(['give one of --size and --bpw'], model, '-o', path('x.gguf'), code=2)
+        self.refused(['-o'], model, '--bpw', '4', code=2)
+        self.refused(['--size', 'such as 60MB'], model, '-o', path('x.gguf'), '--size', '60 elephants', code=2)
+        self.refused(['too small', 'the smallest possible is'], model, '-o', path('x.gguf'), '--size', '1KB')
+        self.refused(['same file'], model, '-o', model, '--size', '1MB')
+        self.refused(['No such file'], path('missing.gguf'), '-o', path('x.gguf'), '--size', '1MB')
+        self.refused(['x.gguf.part', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
+
+    def test_not_a_number(self):
+        data = bytearray(read(tiny('mini')))
+        listing = json.loads(run('inspect', tiny('mini'), '--tensors', '--json')[1])
+        tensor = [t for t in listing['tensors'] if t['name'] == 'blk.0.ffn_down.weight'][0]
+        struct.pack_into('<f', data, tensor['offset'] + 4 * 37, float('nan'))
+        write(path('nan.gguf'), data)
+        self.refused(["'blk.0.ffn_down.weight', row 1: a weight is not a finite number"], path('nan.gguf'), '-o', path('x.gguf'), '--size', '1MB')
+
+
+if __name__ == '__main__':
+    unittest.main()
