@@ -26,7 +26,7 @@ static bool read_size(const char *text, uint64_t *bytes)
 int verb_compress(struct options *o)
 {
     struct xq_options options = {.in = o->model, .out = o->output, .bits_per_weight = o->bits_per_weight,
-                                 .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .damp = 0.03, .feedback = true, .sweeps = 2, .outlier_loss = 0.005, .quiet = o->quiet};
+                                 .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .damp = 0.03, .feedback = true, .sweeps = 2, .outlier_loss = 0.005, .quiet = o->quiet, .report = o->html};
     if (!o->model || !o->output) {
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;

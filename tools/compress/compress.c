@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "compress/gguf_write.h"
 #include "compress/parallel.h"
+#include "compress/report.h"
 #include "compress/round.h"
 #include "model/xq.h"
 #include "model/xq_pack.h"
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 struct work {
     const struct xq_options *options;
@@ -26,6 +28,7 @@ struct work {
     uint32_t n_tensors;
     uint32_t *source_of_tensor;
     char (*names)[80];
+    struct xq_report_matrix *rows;  /* [n_matrices], of the report */
 };
 #define INPUT 0x80000000u
 
@@ -208,16 +211,23 @@ static bl_status write_input(struct work *w, struct xq_writer *writer, const str
     return status;
 }
 
-static bl_status write_matrix(struct work *w, struct xq_writer *writer, uint32_t i, const struct xq_prepared *p, uint64_t bytes, double *loss)
+static bl_status write_matrix(struct work *w, struct xq_writer *writer, uint32_t i, const struct xq_prepared *p, uint64_t bytes)
 {
     const struct xq_matrix *matrix = &w->job.matrices[i];
     const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps};
     void *blob = malloc((size_t)bytes);
     if (!blob)
         return no_memory(w);
-    bl_status status = xq_round(&w->job, matrix, p, &w->measured[i], w->strips + w->first_strip[i], &options, matrix->input, blob, loss);
-    if (status == BL_OK)
+    double loss;
+    bl_status status = xq_round(&w->job, matrix, p, &w->measured[i], w->strips + w->first_strip[i], &options, matrix->input, blob, &loss);
+    if (status == BL_OK) {
+        struct bl_xq_histogram h;
+        bl_xq_histogram(blob, bytes, &h);
+        w->rows[i] = (struct xq_report_matrix){.name = matrix->name, .rows = matrix->rows, .columns = matrix->columns, .n_outliers = w->measured[i].n_outliers, .bytes = bytes, .loss = loss};
+        memcpy(w->rows[i].weights, h.weights, sizeof h.weights);
+        memcpy(w->rows[i].grouped, h.grouped, sizeof h.grouped);
         status = xq_writer_add(writer, blob);
+    }
     free(blob);
     return status;
 }
@@ -228,7 +238,6 @@ static bl_status write_tensors(struct work *w, struct xq_writer *writer, struct 
     bl_status status = BL_OK;
     for (uint32_t t = 0; t < w->n_tensors && status == BL_OK; t++) {
         const uint32_t i = w->matrix_of_tensor[t];
-        double loss = 0;
         if (i == BL_NO_ID) {
             status = xq_writer_add(writer, bl_model_file_data(w->job.file) + bl_model_file_tensor_at(w->job.file, w->source_of_tensor[t])->offset);
         } else if (i & INPUT) { /* its matrices follow */
@@ -237,12 +246,9 @@ static bl_status write_tensors(struct work *w, struct xq_writer *writer, struct 
             if (status == BL_OK)
                 status = write_input(w, writer, &p);
         } else {
-            status = write_matrix(w, writer, i, &p, w->tensors[t].bytes, &loss);
-            if (!w->options->quiet)
-                fprintf(stderr, "%s %.2f bits, loss %.3g\n", w->tensors[t].name,
-                        8 * (double)w->tensors[t].bytes / ((double)w->job.matrices[i].rows * w->job.matrices[i].columns), loss);
+            status = write_matrix(w, writer, i, &p, w->tensors[t].bytes);
         }
-        result->loss += loss;
+        result->loss += i < w->job.n_matrices ? w->rows[i].loss : 0;
     }
     xq_prepared_free(&p);
     return status;
@@ -261,6 +267,28 @@ static bl_status write_all(struct work *w, struct xq_result *result)
     return status;
 }
 
+static bl_status report(const struct work *w, const struct xq_result *result, double seconds)
+{
+    const struct xq_options *o = w->options;
+    const struct xq_report_line options[] = {
+        {"size", NULL, (double)o->size}, {"bits per weight", NULL, o->bits_per_weight}, {"damping", NULL, o->damp}, {"outlier loss", NULL, o->outlier_loss},
+        {"error feedback", o->feedback ? "yes" : "no", 0}, {"sweeps", NULL, o->sweeps},
+    };
+    const struct xq_report_line figures[] = {
+        {"bytes", NULL, (double)result->bytes}, {"bits per weight", NULL, 8 * (double)result->bytes / (double)result->parameters},
+        {"nats per token expected by the allocation", NULL, result->expected_loss}, {"nats per token after rounding", NULL, result->loss}, {"seconds", NULL, seconds},
+    };
+    const struct xq_report r = {o->in, o->out, options, figures, sizeof options / sizeof options[0], sizeof figures / sizeof figures[0], w->rows, w->job.n_matrices};
+    return xq_report_write(&r);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 static bool is_same_file(const char *a, const char *b)
 {
     struct stat x, y;
@@ -271,6 +299,7 @@ bl_status xq_compress(const struct xq_options *options, struct xq_result *result
 {
     *result = (struct xq_result){0};
     struct work w = {.options = options};
+    const double started = now();
     if (is_same_file(options->in, options->out))
         BL_FAIL(BL_EINVAL, "%s: input and output are the same file", options->out);
     (void)xq_coders();
@@ -279,12 +308,15 @@ bl_status xq_compress(const struct xq_options *options, struct xq_result *result
         status = xq_job_open(&w.job, options->in);
     if (status == BL_OK) {
         w.measured = calloc(w.job.n_matrices, sizeof *w.measured);
-        status = w.measured ? measure_all(&w) : no_memory(&w);
+        w.rows = calloc(w.job.n_matrices, sizeof *w.rows);
+        status = w.measured && w.rows ? measure_all(&w) : no_memory(&w);
     }
     if (status == BL_OK)
         status = allocate_all(&w, result);
     if (status == BL_OK)
         status = write_all(&w, result);
+    if (status == BL_OK && options->report)
+        status = report(&w, result, now() - started);
     for (uint32_t i = 0; w.measured && i < w.job.n_matrices; i++)
         xq_measured_free(&w.measured[i]);
     for (uint32_t s = 0; w.strips && s < w.first_strip[w.job.n_matrices]; s++) {
@@ -292,6 +324,7 @@ bl_status xq_compress(const struct xq_options *options, struct xq_result *result
         free(w.strips[s].grouped);
     }
     free(w.measured);
+    free(w.rows);
     free(w.strips);
     free(w.first_strip);
     free(w.tensors);

@@ -14,6 +14,7 @@ struct xq_options {
     uint32_t sweeps;
     double outlier_loss;
     bool quiet;
+    bool report;            /* OUT.report.html and .json */
 };
 struct xq_result {
     uint64_t bytes, parameters;
