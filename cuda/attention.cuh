@@ -14,10 +14,6 @@ template <int FORMAT> __device__ __forceinline__ float bl_load_kv(const void *pa
     return FORMAT == BL_FMT_F16 ? bl_half(static_cast<const uint16_t *>(pages)[at]) : static_cast<const float *>(pages)[at];
 }
 
-struct alignas(16) bl_words4 { /* one access */
-    uint32_t w[4];
-};
-
 /* Eight numbers that begin at a multiple of 16 bytes. */
 template <int FORMAT> __device__ __forceinline__ void bl_load_kv8(const void *pages, size_t at, float *out)
 {

@@ -12,7 +12,7 @@
 #include "hal/kernel_params.h"
 
 #ifndef SHARED
-#define SHARED(type, name, count) __shared__ type name[count]
+#define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define SHARED_PARAMETER(type) type *
 #endif
 
@@ -39,6 +39,10 @@ template <typename T> __device__ __forceinline__ T *bl_binding(const bl_cuda_arg
 {
     return static_cast<T *>(args.binding[i]);
 }
+
+struct alignas(16) bl_words4 { /* one access */
+    uint32_t w[4];
+};
 
 __device__ __forceinline__ uint32_t bl_min(uint32_t a, uint32_t b)
 {

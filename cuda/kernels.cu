@@ -1,6 +1,6 @@
 /* kernels.cu: the one file that instantiates the kernels: an entry NAME_cuda per line of kernels.def. */
 #include "cuda/attention.cuh"
-#include "cuda/matmul.cuh"
+#include "cuda/matmul_half.cuh"
 #include "cuda/rows.cuh"
 
 #define BL_CUDA_KERNEL(name, threads, tile_x, tile_y, ...)                                                     \

@@ -15,18 +15,21 @@ struct bl_linear_place {
     uint32_t segment, format, k, n, output, row, rows; /* first output; first row, rows of this block */
 };
 
-/* Where a block of TILE outputs and ROWS rows lies; false when that is padding, of a segment or of the rows. */
-template <uint32_t TILE, uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl_cuda_args &args, bl_linear_place &t)
+/* Where ROWS rows of block y, and from `output` on (in all segments, each rounded up to BL_LINEAR_ALIGN), lie; false when that is padding, of a
+ * segment or of the rows. */
+template <uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find_at(const bl_cuda_args &args, uint32_t output, bl_linear_place &t)
 {
     const bl_params_linear &p = bl_push<bl_params_linear>(args);
-    uint32_t output = blockIdx.x * TILE, s = 0;
-    for (;; s++) {
+    const uint32_t m = bl_rows(args, p.rows);
+    uint32_t s = 0;
+    for (; s < p.n_segments; s++) {
         const uint32_t padded = (p.segment[s].n + BL_LINEAR_ALIGN - 1) / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN;
         if (output < padded)
             break;
         output -= padded;
     }
-    const uint32_t m = bl_rows(args, p.rows);
+    const bool is_there = s < p.n_segments;
+    s = is_there ? s : 0;
     t.segment = s;
     t.format = p.segment[s].format;
     t.k = p.k;
@@ -35,7 +38,14 @@ template <uint32_t TILE, uint32_t ROWS> __device__ __forceinline__ bool bl_linea
     t.row = blockIdx.y * ROWS;
     t.rows = t.row < m ? bl_min(ROWS, m - t.row) : 0;
     t.output = output;
-    return output < t.n && t.rows > 0;
+    return is_there && output < t.n && t.rows > 0;
+}
+
+/* The same for a block of TILE outputs. */
+template <uint32_t TILE, uint32_t ROWS> __device__ __forceinline__ bool bl_linear_find(const bl_cuda_args &args, bl_linear_place &t)
+{
+    static_assert(BL_LINEAR_ALIGN % TILE == 0, "a block lies in one segment");
+    return bl_linear_find_at<ROWS>(args, blockIdx.x * TILE, t);
 }
 
 __device__ __forceinline__ void bl_linear_store(const bl_cuda_args &args, const bl_linear_place &t, uint32_t output, uint32_t row, float y)

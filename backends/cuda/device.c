@@ -281,6 +281,7 @@ static bl_status start(struct cu_device *device, uint32_t index)
         .buffer_alignment = 4,
         .coherent = integrated != 0,
         .n_ways = CU_WAYS,
+        .ways_inexact = 1u << CU_WAY_HALF,
         .timestamps = true,
         .unified = integrated != 0,
     };

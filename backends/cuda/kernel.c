@@ -26,7 +26,7 @@ bl_status cu_module_open(struct cu_device *device)
 }
 
 /* The row of a key that is in the table of kernels; others may have the name of one. Way 1 is the usual one; way 2 swaps dp4a and the
- * matrix units. */
+ * matrix units; way 3, which is not exact, multiplies many rows in half floats. */
 static const struct row *find(struct bl_kernel_key key)
 {
     struct bl_kernel_key keys[512];
@@ -48,7 +48,10 @@ static const struct row *find(struct bl_kernel_key key)
         key.op = is_matvec8 ? BL_OP_MATMUL : BL_OP_MATVEC;
         key.row_class = is_matvec8 ? BL_ROWS_512 : BL_ROWS_8;
     }
-    bl_kernel_key_name(key, name, sizeof name);
+    if (way == CU_WAY_HALF && key.op != BL_OP_MATMUL)
+        return NULL;
+    const size_t prefix = way == CU_WAY_HALF ? (size_t)snprintf(name, sizeof name, "half_") : 0;
+    bl_kernel_key_name(key, name + prefix, sizeof name - prefix);
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
         if (strcmp(rows[r].name, name) == 0)
             return &rows[r];

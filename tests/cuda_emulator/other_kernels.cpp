@@ -16,7 +16,18 @@ struct bound { /* as in tests/kernels/check.h, which is C */
     bool is_output;
 };
 
+extern "C" {
+extern struct options { /* as in tests/kernels/check.h, which is C */
+    const char *kernel, *level, *device;
+    uint64_t seed;
+    uint32_t tuning;
+    bool quick, json, partial;
+} options;
+}
+
 namespace {
+
+constexpr uint32_t WAY_HALF = 3; /* as backends/cuda names it: entries with a prefix */
 
 struct entry {
     const char *name;
@@ -33,8 +44,8 @@ const entry entries[] = {
 
 const entry *find(bl_kernel_key key)
 {
-    char name[96];
-    bl_kernel_key_name(key, name, sizeof name);
+    char name[96] = "half_";
+    bl_kernel_key_name(key, name + (options.tuning == WAY_HALF ? 5 : 0), sizeof name - 5);
     for (const entry &e : entries)
         if (!strcmp(e.name, name))
             return &e;
@@ -79,10 +90,12 @@ const char *run(bl_kernel_key key, const bound *bindings, uint32_t n_bindings, c
 
 struct other_kernels { /* as in tests/kernels/check.h, which is C */
     const char *name;
-    bool is_exact, (*has)(bl_kernel_key key);
+    bool is_exact;
+    uint32_t ways_inexact;
+    bool (*has)(bl_kernel_key key);
     const char *(*run)(bl_kernel_key key, const bound *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows);
 };
-static const struct other_kernels cuda = {"cuda", true, has, run};
+static const struct other_kernels cuda = {"cuda", true, 1u << WAY_HALF, has, run};
 extern "C" {
 extern const struct other_kernels *const linked_kernels;
 const struct other_kernels *const linked_kernels = &cuda;
