@@ -121,10 +121,6 @@ __device__ __forceinline__ void bl_half_unpack(const bl_half_piece &p, uint32_t 
 #pragma unroll
     for (uint32_t i = 0; i < 8; i++) {
         float w[2];
-        if (FORMAT == BL_FMT_F16) {
-            out[i] = p.w[i];
-            continue;
-        }
 #pragma unroll
         for (uint32_t e = 0; e < 2; e++) {
             if (FORMAT == BL_FMT_F32)
@@ -134,35 +130,10 @@ __device__ __forceinline__ void bl_half_unpack(const bl_half_piece &p, uint32_t 
             else
                 w[e] = fmaf((float)((int8_t)(p.w[i / 2] >> (i % 2 * 16 + 8 * e)) - p.scales.offset), scale, min);
         }
-        out[i] = bl_pack_halves(w[0], w[1]);
+        out[i] = FORMAT == BL_FMT_F16 ? p.w[i] : bl_pack_halves(w[0], w[1]);
     }
     BL_STORE4(tile, at + bl_half_at(line, 2 * half), out);
     BL_STORE4(tile, at + bl_half_at(line, 2 * half + 1), out + 4);
-}
-
-/* A switch where the segment says the format; the same for a whole warp. */
-template <int FORMAT, bool IS_Q8, typename F> __device__ __forceinline__ void bl_half_of_format(uint32_t format, F use)
-{
-    if (FORMAT != BL_FMT_MIX) {
-        use(bl_format_tag<FORMAT == BL_FMT_MIX ? BL_FMT_Q8_0 : FORMAT>());
-        return;
-    }
-    switch (format) {
-#define BL_CASE(NAME)                            \
-    case BL_FMT_##NAME:                          \
-        if (FORMAT == BL_FMT_MIX)                \
-            use(bl_format_tag<BL_FMT_##NAME>()); \
-        break;
-        BL_FOR_QUANTS(BL_CASE)
-#undef BL_CASE
-#define BL_CASE(NAME)                            \
-    case BL_FMT_##NAME:                          \
-        if (FORMAT == BL_FMT_MIX && !IS_Q8)      \
-            use(bl_format_tag<BL_FMT_##NAME>()); \
-        break;
-        BL_CASE(F32) BL_CASE(F16) BL_CASE(BF16)
-#undef BL_CASE
-    }
 }
 
 /* ---- activations: q8: a thread has half a block of one row; f32: four columns of four rows ---- */
@@ -206,24 +177,24 @@ __device__ __forceinline__ void bl_half_copy(const bl_linear_place &t, const bl_
     for (uint32_t i = 0; i < in.pieces; i++) {
         if (bl_half_row<IS_Q8>(i) >= bl_half_rows(t))
             continue;
-        if (IS_Q8) {
+        if constexpr (IS_Q8) {
             const uint32_t *from = in.row[i] + block * BL_Q8_WORDS, half = thread % 2;
 #pragma unroll
             for (uint32_t w = 0; w < 9; w++) /* d, four words of the coarse plane, four of the fine one */
                 BL_COPY_ASYNC(raw, w * BL_HALF_THREADS + thread, from + (w == 0 ? 0 : w < 5 ? 1 + w + 4 * half : 6 + w + 4 * half));
-            continue;
-        }
-        const uint32_t c = 32 * block + thread % 8 * 4, at = (i * BL_HALF_THREADS + thread) * 4;
-        if (in.is_aligned && c < t.k) {
-            BL_COPY_ASYNC4(raw, at, in.row[i] + c);
-            continue;
-        }
+        } else {
+            const uint32_t c = 32 * block + thread % 8 * 4, at = (i * BL_HALF_THREADS + thread) * 4;
+            if (in.is_aligned && c < t.k) {
+                BL_COPY_ASYNC4(raw, at, in.row[i] + c);
+                continue;
+            }
 #pragma unroll
-        for (uint32_t w = 0; w < 4; w++) {
-            if (c + w < t.k)
-                BL_COPY_ASYNC(raw, at + w, in.row[i] + c + w);
-            else
-                raw[at + w] = 0u;
+            for (uint32_t w = 0; w < 4; w++) {
+                if (c + w < t.k)
+                    BL_COPY_ASYNC(raw, at + w, in.row[i] + c + w);
+                else
+                    raw[at + w] = 0u;
+            }
         }
     }
     BL_COPY_COMMIT();
@@ -244,7 +215,7 @@ __device__ __forceinline__ void bl_half_convert(const bl_linear_place &t, bl_hal
         const uint32_t row = bl_half_row<IS_Q8>(i);
         if (row >= bl_half_rows(t))
             continue;
-        if (IS_Q8) {
+        if constexpr (IS_Q8) {
             const uint32_t d = raw[thread];
             const float coarse = bl_bits_f32(d) * in.factor[i], fine = coarse * BL_Q8_FINE;
             uint32_t out[8];
@@ -261,17 +232,17 @@ __device__ __forceinline__ void bl_half_convert(const bl_linear_place &t, bl_hal
             }
             BL_STORE4(tile, at + bl_half_at(row, thread % 2 * 2), out);
             BL_STORE4(tile, at + bl_half_at(row, thread % 2 * 2 + 1), out + 4);
-            continue;
-        }
-        uint32_t x[4];
+        } else {
+            const uint32_t from = (i * BL_HALF_THREADS + thread) * 4, to = at + bl_half_at(row, thread % 8 / 2) + thread % 2 * 2;
+            uint32_t x[4];
 #pragma unroll
-        for (uint32_t e = 0; e < 4; e++) {
-            x[e] = raw[(i * BL_HALF_THREADS + thread) * 4 + e];
-            in.largest[i] = bl_larger(in.largest[i], x[e] & 0x7fffffffu);
+            for (uint32_t e = 0; e < 4; e++) {
+                x[e] = raw[from + e];
+                in.largest[i] = bl_larger(in.largest[i], x[e] & 0x7fffffffu);
+            }
+            tile[to] = bl_pack_halves(bl_bits_f32(x[0]) * in.factor[i], bl_bits_f32(x[1]) * in.factor[i]);
+            tile[to + 1] = bl_pack_halves(bl_bits_f32(x[2]) * in.factor[i], bl_bits_f32(x[3]) * in.factor[i]);
         }
-        const uint32_t to = at + bl_half_at(row, thread % 8 / 2) + thread % 2 * 2;
-        tile[to] = bl_pack_halves(bl_bits_f32(x[0]) * in.factor[i], bl_bits_f32(x[1]) * in.factor[i]);
-        tile[to + 1] = bl_pack_halves(bl_bits_f32(x[2]) * in.factor[i], bl_bits_f32(x[3]) * in.factor[i]);
     }
 }
 
@@ -336,6 +307,33 @@ __device__ __forceinline__ void bl_half_multiply(const bl_linear_place &t, uint3
     }
 }
 
+/* With a GLU a block has 64 outputs: even warps have gate, odd ones up. 64 rows after the other meet where the tiles were. */
+__device__ __forceinline__ void bl_half_glu(const bl_cuda_args &args, bl_linear_place &t, bool is_there, SHARED_PARAMETER(uint32_t) gates,
+                                            SHARED_PARAMETER(uint32_t) ups, const float (&acc)[2][8][4])
+{
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, base = blockIdx.x * (BL_HALF_OUTPUTS / 2);
+    for (uint32_t first = 0; first < t.rows; first += 64) {
+        if (is_there && warp / 4 == first / 64) {
+#pragma unroll
+            for (uint32_t i = 0; i < 64; i++) {
+                const uint32_t o = warp % 4 / 2 * 32 + i / 32 * 16 + lane / 4 + i / 2 % 2 * 8, r = i / 4 % 8 * 8 + lane % 4 * 2 + i % 2;
+                if (warp % 2)
+                    ups[r * 64 + o] = bl_f32_bits(acc[i / 32][i / 4 % 8][i % 4]);
+                else
+                    gates[r * 64 + o] = bl_f32_bits(acc[i / 32][i / 4 % 8][i % 4]);
+            }
+        }
+        __syncthreads();
+        for (uint32_t i = warp; i < 128; i += BL_HALF_THREADS / 32) { /* 64 rows, two thirty-twos of outputs */
+            const uint32_t r = i / 2, at = r * 64 + i % 2 * 32 + lane;
+            t.output = base + i % 2 * 32;
+            if (first + r < t.rows && t.output < t.n)
+                bl_linear_store_glu(args, t, first + r, bl_linear_glu(args, bl_bits_f32(gates[at]), bl_bits_f32(ups[at])));
+        }
+        __syncthreads();
+    }
+}
+
 template <int FORMAT, bool IS_Q8> __device__ __forceinline__ void bl_matmul_half(const bl_cuda_args &args)
 {
     SHARED(uint32_t, weights, 2 * BL_HALF_TILE);
@@ -344,13 +342,17 @@ template <int FORMAT, bool IS_Q8> __device__ __forceinline__ void bl_matmul_half
     static_assert(BL_HALF_ROWS == BL_HALF_OUTPUTS && BL_HALF_TILE == 16 * BL_HALF_ROWS && BL_LINEAR_ALIGN == 32, "tiles");
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, line = warp % 4 * 32, half = warp / 4, first = half * 64;
     bl_linear_place t;
-    const bool is_there = bl_linear_find_at<BL_HALF_ROWS>(args, blockIdx.x * BL_HALF_OUTPUTS + line, t);
+    const bool is_glu = bl_push<bl_params_linear>(args).glu;
+    const uint32_t side = is_glu ? warp % 2 : 0, piece_output = is_glu ? blockIdx.x * BL_HALF_OUTPUTS / 2 + line / 64 * 32 : blockIdx.x * BL_HALF_OUTPUTS + line;
+    const bool is_there = bl_linear_find_at<BL_HALF_ROWS>(args, piece_output, t) && !(is_glu && t.segment);
     if (t.rows == 0)
         return;
+    if (is_glu)
+        bl_linear_side(args, t, side);
     const uint32_t blocks = (t.k + 31) / 32;
     const uint8_t *row = t.weights;
     if (is_there) /* outputs that are not there repeat the last one and are never stored */
-        bl_half_of_format<FORMAT, IS_Q8>(t.format, [&](auto tag) { row += bl_min(t.output + lane, t.n - 1) * bl_row_bytes<tag.format>(t.k); });
+        bl_of_format<FORMAT, !IS_Q8>(t.format, [&](auto tag) { row += bl_min(t.output + lane, t.n - 1) * bl_row_bytes<tag.format>(t.k); });
     bl_half_input<IS_Q8> in;
     bl_half_begin(args, t, in);
     float acc[2][8][4];
@@ -365,32 +367,33 @@ template <int FORMAT, bool IS_Q8> __device__ __forceinline__ void bl_matmul_half
         __syncthreads(); /* all have read what the round before left in raw */
         bl_half_copy(t, in, 0, raw);
         if (is_there)
-            bl_half_of_format<FORMAT, IS_Q8>(t.format, [&](auto tag) { bl_half_fetch<tag.format>(row, t.k, 0, half, piece); });
+            bl_of_format<FORMAT, !IS_Q8>(t.format, [&](auto tag) { bl_half_fetch<tag.format>(row, t.k, 0, half, piece); });
         for (uint32_t b = 0; b <= blocks; b++) { /* block b is unpacked, block b - 1 multiplied */
             const uint32_t at = b % 2 * BL_HALF_TILE;
             if (b < blocks) {
                 BL_COPY_WAIT(0);
                 bl_half_convert(t, in, raw, input, at);
                 if (is_there)
-                    bl_half_of_format<FORMAT, IS_Q8>(t.format, [&](auto tag) { bl_half_unpack<tag.format>(piece, line + lane, half, weights, at); });
+                    bl_of_format<FORMAT, !IS_Q8>(t.format, [&](auto tag) { bl_half_unpack<tag.format>(piece, line + lane, half, weights, at); });
             }
             if (b + 1 < blocks) {
                 bl_half_copy(t, in, b + 1, raw);
                 if (is_there)
-                    bl_half_of_format<FORMAT, IS_Q8>(t.format, [&](auto tag) { bl_half_fetch<tag.format>(row, t.k, b + 1, half, piece); });
+                    bl_of_format<FORMAT, !IS_Q8>(t.format, [&](auto tag) { bl_half_fetch<tag.format>(row, t.k, b + 1, half, piece); });
             }
             if (b > 0 && is_there)
                 bl_half_multiply(t, line, first, weights, input, BL_HALF_TILE - at, acc);
             __syncthreads();
         }
     }
-    if (!is_there)
-        return;
 #pragma unroll
     for (uint32_t i = 0; i < 64; i++) {
         const uint32_t r = first + i / 4 % 8 * 8 + lane % 4 * 2 + i % 2, o = t.output + i / 32 * 16 + lane / 4 + i / 2 % 2 * 8;
-        if (r < t.rows && o < t.n)
-            bl_linear_store(args, t, o, r, acc[i / 32][i / 4 % 8][i % 4] * bl_bits_f32(raw[r]));
+        acc[i / 32][i / 4 % 8][i % 4] = acc[i / 32][i / 4 % 8][i % 4] * (r < t.rows ? bl_bits_f32(raw[r]) : 0.0f);
+        if (!is_glu && is_there && r < t.rows && o < t.n)
+            bl_linear_store(args, t, o, r, acc[i / 32][i / 4 % 8][i % 4]);
     }
+    if (is_glu)
+        bl_half_glu(args, t, is_there, weights, input, acc);
 }
 #endif

@@ -1,11 +1,20 @@
-/* shares.h: how an attention over few rows is shared among blocks: what the host gives the kernel for it. C and CUDA.
+/* shares.h: where the host launches other blocks than the core counted. C and CUDA.
  *
+ * A linear that ends in a GLU: its blocks have bl_glu_tile outputs, both gate and up.
+ *
+ * An attention over few rows is shared among blocks along z, with scratch memory.
  * Block z of `shares` takes the splits first + z, first + z + shares ... (kernel_params.h) of a row and head, and leaves m, l and the sums of
  * each in scratch memory; the block that comes last merges all of them in ascending order. Scratch: a counter for each row and head, 0 before
  * and after a launch; and for each row, head and split m, l and d_v sums. Launches that may overlap need scratch of their own. */
 #ifndef BL_CUDA_SHARES_H
 #define BL_CUDA_SHARES_H
 #include "hal/kernel_params.h"
+
+/* tile: outputs of a block of the same kernel without a GLU. */
+static inline uint32_t bl_glu_tile(uint32_t tile)
+{
+    return tile > BL_LINEAR_ALIGN ? tile / 2 : BL_LINEAR_ALIGN;
+}
 
 #define BL_SHARES_MOST 16u
 #define BL_SHARES_ROWS 8u /* more rows fill the device by themselves */

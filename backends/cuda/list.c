@@ -122,6 +122,15 @@ static void share(struct cu_list *list, struct cu_node *node)
     lane->sum_bytes = larger(lane->sum_bytes, bl_shares_sum_bytes(&p, node->grid[1]));
 }
 
+/* With a GLU at the end a block has gate and up of its outputs. */
+static void pair(struct cu_node *node, uint32_t tile)
+{
+    struct bl_params_linear p;
+    memcpy(&p, node->args->push, sizeof p);
+    if (p.glu)
+        node->grid[0] = (p.segment[0].n + bl_glu_tile(tile) - 1) / bl_glu_tile(tile);
+}
+
 bl_status cu_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_dispatch *recorded)
 {
     struct cu_node *node = NULL;
@@ -148,6 +157,8 @@ bl_status cu_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_
     memcpy(node->grid, recorded->grid, sizeof node->grid);
     if (recorded->kernel->key.op == BL_OP_ATTENTION)
         share(list, node);
+    if (recorded->kernel->key.op == BL_OP_MATVEC || recorded->kernel->key.op == BL_OP_MATMUL)
+        pair(node, kernel->base.tile[0]);
     return BL_OK;
 }
 

@@ -65,6 +65,8 @@ const char *run(bl_kernel_key key, const bound *bindings, uint32_t n_bindings, c
         args.binding[i] = bindings[i].data;
     memcpy(args.push, push, sizeof args.push);
     emu_dim3 grid = {(columns + e->tile[0] - 1) / e->tile[0], (rows + e->tile[1] - 1) / e->tile[1], 1};
+    if ((key.op == BL_OP_MATVEC || key.op == BL_OP_MATMUL) && bl_push<bl_params_linear>(args).glu)
+        grid.x = (columns + bl_glu_tile(e->tile[0]) - 1) / bl_glu_tile(e->tile[0]);
     std::vector<uint32_t> counters, sums;
     static unsigned turn;
     if (key.op == BL_OP_ATTENTION && turn++ % 2) { /* every other launch as if it had few rows; the sums begin as NaN */

@@ -9,11 +9,12 @@
 #define NMSE_MOST_PIECE 1e-6 /* of 32 numbers in a row */
 #define NMSE_MOST_HALF 1e-6  /* of an output, where weights and activations are rounded to f16 */
 #define NMSE_MOST_HALF_PIECE 1e-3
+#define NMSE_MOST_HALF_GLU 5e-2 /* of a piece after a GLU, whose functions may be steep where they are small */
 #define DENORMAL 0x1p-126    /* errors below it are a driver's that has no denormals */
 
 static bool leaves_no_room(struct bl_kernel_key key)
 {
-    return key.op == BL_OP_EMBED || key.op == BL_OP_SELECT || key.op == BL_OP_KV_STORE;
+    return key.op == BL_OP_EMBED || key.op == BL_OP_SELECT || key.op == BL_OP_KV_STORE || key.op == BL_OP_ROPE_STORE;
 }
 
 static double value(const uint8_t *data, bool q8, size_t i)
@@ -24,12 +25,21 @@ static double value(const uint8_t *data, bool q8, size_t i)
     return ((double)b->coarse.q[i % 32] + (double)b->fine.q[i % 32] / 254) * (double)b->d;
 }
 
+static bool writes_q8(const struct launch *l)
+{
+    if (l->key.op == BL_OP_MATVEC || l->key.op == BL_OP_MATMUL)
+        return l->push.linear.glu & BL_LINEAR_GLU_Q8;
+    return l->key.activation == BL_FMT_Q8;
+}
+
 bool is_close(const struct launch *l, uint32_t i, bool is_inexact, const char **what)
 {
     const struct buffer *b = &l->buffers[i];
-    const bool q8 = l->key.activation == BL_FMT_Q8 && l->key.op != BL_OP_MATVEC && l->key.op != BL_OP_MATMUL;
+    const bool q8 = writes_q8(l);
     const size_t n = q8 ? b->bytes / sizeof(struct bl_q8_block) * 32 : b->bytes / sizeof(float);
-    const double most = is_inexact ? NMSE_MOST_HALF : q8 ? NMSE_MOST_Q8 : NMSE_MOST, most_piece = is_inexact ? NMSE_MOST_HALF_PIECE : NMSE_MOST_PIECE;
+    const bool is_linear = l->key.op == BL_OP_MATVEC || l->key.op == BL_OP_MATMUL, is_glu = is_linear && l->push.linear.glu;
+    const double most = is_inexact ? NMSE_MOST_HALF : q8 ? NMSE_MOST_Q8 : NMSE_MOST;
+    const double most_piece = !is_inexact ? NMSE_MOST_PIECE : is_glu ? NMSE_MOST_HALF_GLU : NMSE_MOST_HALF_PIECE;
     double error = 0, power = 0, piece_error = 0, piece_power = 0;
     if (is_inexact && l->is_extreme) /* half floats do not hold these */
         return true;
