@@ -23,7 +23,6 @@
                  : "=r"((out)[0]), "=r"((out)[1]), "=r"((out)[2]), "=r"((out)[3])                                    \
                  : "r"((uint32_t)__cvta_generic_to_shared(&array[index]))                                            \
                  : "memory")
-#define BL_STORE4(array, index, w) ((void)(*reinterpret_cast<uint4 *>(&array[index]) = make_uint4((w)[0], (w)[1], (w)[2], (w)[3])))
 /* As BL_COPY_ASYNC, 16 bytes; both ends begin at a multiple of them. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
 #define BL_COPY_ASYNC4(array, index, from) \

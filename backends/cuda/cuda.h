@@ -62,7 +62,7 @@ struct cu_buffer {
 
 struct cu_kernel {
     bl_kernel base;
-    cu_function function;
+    cu_function function, tile; /* tile: attention of many rows; else 0 */
     uint32_t threads;
 };
 

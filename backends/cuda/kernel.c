@@ -58,6 +58,16 @@ static const struct row *find(struct bl_kernel_key key)
     return NULL;
 }
 
+static bl_status get_functions(struct cu_device *device, uint32_t op, struct cu_kernel *kernel)
+{
+    char name[sizeof kernel->base.name + 8];
+    BL_TRY(cu_answer(device, device->cu.module_get_function(&kernel->function, device->module, kernel->base.name), kernel->base.name));
+    if (op != BL_OP_ATTENTION)
+        return BL_OK;
+    snprintf(name, sizeof name, "tile_%s", kernel->base.name);
+    return cu_answer(device, device->cu.module_get_function(&kernel->tile, device->module, name), name);
+}
+
 bl_status cu_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel **out)
 {
     struct cu_device *device = (struct cu_device *)base;
@@ -72,8 +82,7 @@ bl_status cu_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel 
     snprintf(kernel->base.name, sizeof kernel->base.name, "%s_cuda", row->name);
     bl_status status = cu_enter(device);
     if (status == BL_OK)
-        status = cu_leave(device, cu_answer(device, device->cu.module_get_function(&kernel->function, device->module, kernel->base.name),
-                                            kernel->base.name));
+        status = cu_leave(device, get_functions(device, key.op, kernel));
     if (status != BL_OK) {
         free(kernel);
         return bl_error_trace(status, __FILE__, __LINE__);

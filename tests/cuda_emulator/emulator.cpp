@@ -346,29 +346,22 @@ static void combine_matrices(const uint32_t in[32][WORDS], uint32_t out[32][WORD
             out[l][i] = in[8 * i + l / 4][l % 4];
 }
 
-static void check_alignment(const shared_array<uint32_t> &array, size_t index)
+void check_alignment(const char *name, size_t index, size_t word)
 {
-    if ((array.words.first + index) % 4)
-        fault("%s[%zu] is not at a multiple of 16 bytes", array.name, index);
+    if (word % 4)
+        fault("%s[%zu] is not at a multiple of 16 bytes", name, index);
 }
 
 void load_matrices(place where, const shared_array<uint32_t> &array, size_t index, uint32_t out[4])
 {
-    check_alignment(array, index);
+    check_alignment(array.name, index, array.words.first + index);
     const uint32_t in[4] = {array[index], array[index + 1], array[index + 2], array[index + 3]};
     warp_operation(where, 0xffffffffu, in, 4, out, 4, combine_matrices, nullptr);
 }
 
-void store4(const shared_array<uint32_t> &to, size_t index, const uint32_t w[4])
-{
-    check_alignment(to, index);
-    for (size_t i = 0; i < 4; i++)
-        to[index + i] = w[i];
-}
-
 void copy_async4(const shared_array<uint32_t> &to, size_t index, const void *from)
 {
-    check_alignment(to, index);
+    check_alignment(to.name, index, to.words.first + index);
     if ((uintptr_t)from % 16)
         fault("a copy of 16 bytes to %s[%zu] begins at an odd address", to.name, index);
     for (size_t i = 0; i < 4; i++)

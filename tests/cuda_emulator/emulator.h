@@ -99,7 +99,19 @@ void load_matrices(place where, const shared_array<uint32_t> &array, size_t inde
 void copy_async(const shared_reference<uint32_t> &to, const uint32_t *from);
 /* Accesses of 16 bytes: both ends begin at a multiple of them. */
 void copy_async4(const shared_array<uint32_t> &to, size_t index, const void *from);
-void store4(const shared_array<uint32_t> &to, size_t index, const uint32_t w[4]);
+void check_alignment(const char *name, size_t index, size_t word);
+template <typename T> void store4(const shared_array<T> &to, size_t index, const T *w)
+{
+    check_alignment(to.name, index, to.words.first + index);
+    for (size_t i = 0; i < 4; i++)
+        to[index + i] = w[i];
+}
+template <typename T> void load4(const shared_array<T> &from, size_t index, T *out)
+{
+    check_alignment(from.name, index, from.words.first + index);
+    for (size_t i = 0; i < 4; i++)
+        out[i] = from[index + i];
+}
 void copy_commit();
 void copy_wait(unsigned later);
 uint32_t ballot(place where, uint32_t mask, bool predicate);
@@ -134,7 +146,8 @@ uint32_t ballot(place where, uint32_t mask, bool predicate);
 #define bl_mma_s8_16x8x32(c, a, b) emu::mma_s8_16x8x32(EMU_HERE, c, a, b)
 #define bl_mma_f16_16x8x16(c, a, b) emu::mma_f16_16x8x16(EMU_HERE, c, a, b)
 #define BL_LOAD_MATRICES(out, array, index) emu::load_matrices(EMU_HERE, array, index, out)
-#define BL_STORE4(array, index, w) emu::store4(array, index, w)
+#define BL_STORE4(array, index, from) emu::store4(array, index, from)
+#define BL_LOAD4(array, index, out) emu::load4(array, index, out)
 #define BL_COPY_ASYNC4(array, index, from) emu::copy_async4(array, index, from)
 #define BL_PREFETCH(address) ((void)(address))
 #define BL_COPY_ASYNC(array, index, from) emu::copy_async(array[index], from)
