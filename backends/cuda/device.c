@@ -55,7 +55,12 @@ bool cu_enter_quietly(struct cu_device *device)
     return device->cu.context_push(device->context) == CU_OK;
 }
 
-/* ---- buffers ---- */
+/* ---- buffers ----
+ *
+ * Memory comes from cuMemAlloc, not from a stream's pool (cuMemAllocAsync): the core asks for few large buffers, at load, and destroys one only
+ * when nothing that was submitted uses it, so there is no wait that an order of the stream would save. What such a pool keeps for later would
+ * be missing in cuMemGetInfo, by which layers are placed, and its addresses would have to be waited for on every stream that uses them, since
+ * a buffer belongs to no queue. Scratch memory of a list is taken once, when the list is made. */
 
 /* These answer what the driver answered; *what is the call. */
 static cu_result take_pinned(struct cu_device *device, struct cu_buffer *buffer, uint64_t bytes, const char **what)

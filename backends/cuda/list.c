@@ -115,7 +115,7 @@ static void share(struct cu_list *list, struct cu_node *node, const struct cu_ke
     memcpy(&p, node->args->push, sizeof p);
     if (node->grid[1] > BL_SHARES_ROWS)
         node->function = kernel->tile;
-    node->grid[2] = bl_shares(&p, node->grid[1]);
+    node->grid[2] = bl_shares(&p, node->grid[1], list->base.device->caps.compute_units);
     node->is_shared = node->grid[2] > 1;
     if (!node->is_shared)
         return;
