@@ -26,6 +26,7 @@ static void device_close(bl_device *base)
 {
     struct vk_device *device = (struct vk_device *)base;
     if (device->handle && device->fns.DestroyDevice) {
+        vk_cache_close(device);
         vk_tracks_finish(device);
         if (device->layout)
             device->fns.DestroyPipelineLayout(device->handle, device->layout, NULL);
@@ -196,7 +197,7 @@ static void describe_facts(struct vk_device *device, const VkPhysicalDevicePrope
              device->base.caps.timestamps ? "" : "no ");
 }
 
-static bl_status start(struct vk_device *device, uint32_t index)
+static bl_status start(struct vk_device *device, uint32_t index, const char *cache_dir)
 {
     VkPhysicalDevice devices[64];
     uint32_t n;
@@ -230,6 +231,7 @@ static bl_status start(struct vk_device *device, uint32_t index)
     if (extensions.import && unified && device->fns.GetMemoryHostPointerPropertiesEXT)
         device->import_alignment = host.minImportedHostPointerAlignment;
     BL_TRY(vk_layout_create(device));
+    vk_cache_open(device, cache_dir);
     /* A descriptor begins at most minStorageBufferOffsetAlignment before its binding. */
     uint64_t most = limits->maxStorageBufferRange - limits->minStorageBufferOffsetAlignment;
     device->base.caps = (bl_caps){
@@ -256,7 +258,6 @@ static bl_status start(struct vk_device *device, uint32_t index)
 
 static bl_status open_device(uint32_t index, const bl_device_params *params, bl_device **out)
 {
-    (void)params; /* what is in it is for others, or the core's */
     struct vk_device *device = calloc(1, sizeof *device);
     if (!device)
         BL_FAIL(BL_ENOMEM, "vulkan: out of memory");
@@ -267,7 +268,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&device->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    bl_status status = start(device, index);
+    bl_status status = start(device, index, params->cache_dir);
     if (status != BL_OK) {
         device_close(&device->base);
         return bl_error_trace(status, __FILE__, __LINE__);

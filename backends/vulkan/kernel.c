@@ -150,7 +150,7 @@ static bl_status make_pipeline(struct vk_device *device, const struct row *row, 
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module,
                   .pName = "main", .pSpecializationInfo = &specialization},
         .layout = device->layout};
-    VkResult result = device->fns.CreateComputePipelines(device->handle, VK_NULL_HANDLE, 1, &info, NULL, out);
+    VkResult result = device->fns.CreateComputePipelines(device->handle, device->pipelines, 1, &info, NULL, out);
     device->fns.DestroyShaderModule(device->handle, module, NULL);
     return vk_answer(device, result, "vkCreateComputePipelines");
 }

@@ -72,6 +72,9 @@ struct vk_device {
     uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
+    VkPipelineCache pipelines;           /* none: it could not be made, and is not needed */
+    char *cache_dir;                     /* or NULL */
+    size_t kept_bytes;                   /* of what the driver was given */
 
     pthread_mutex_t memory_lock;
     struct vk_block *blocks;             /* memory lock */
@@ -167,6 +170,10 @@ bool vk_hopeful(void);
 /* Turns an answer of Vulkan into a status with a line of text; remembers a lost device. */
 bl_status vk_answer(struct vk_device *device, VkResult result, const char *what) BL_MUST_USE;
 const char *vk_result_name(VkResult result);
+
+/* What the driver has compiled, kept between runs in params->cache_dir. Nothing fails without. */
+void vk_cache_open(struct vk_device *device, const char *folder);
+void vk_cache_close(struct vk_device *device);
 
 /* Thread safe. */
 bl_status vk_memory_take(struct vk_device *device, const struct vk_wish *wish, struct vk_place *out) BL_MUST_USE;

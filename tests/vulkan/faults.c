@@ -64,6 +64,7 @@ static VkResult count(VkResult result, int made)
     X(device, CreateShaderModule, 1, (VkDevice d, const VkShaderModuleCreateInfo *i, ALLOCATION, VkShaderModule *o), (d, i, c, o))     \
     X(device, CreateComputePipelines, 1, (VkDevice d, VkPipelineCache p, uint32_t n, const VkComputePipelineCreateInfo *i, ALLOCATION, \
                                           VkPipeline *o), (d, p, n, i, c, o))                                                        \
+    X(device, CreatePipelineCache, 1, (VkDevice d, const VkPipelineCacheCreateInfo *i, ALLOCATION, VkPipelineCache *o), (d, i, c, o))  \
     X(device, CreateDescriptorPool, 1, (VkDevice d, const VkDescriptorPoolCreateInfo *i, ALLOCATION, VkDescriptorPool *o), (d, i, c, o)) \
     X(device, AllocateDescriptorSets, 0, (VkDevice d, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *o), (d, i, o))            \
     X(device, CreateQueryPool, 1, (VkDevice d, const VkQueryPoolCreateInfo *i, ALLOCATION, VkQueryPool *o), (d, i, c, o))              \
@@ -85,6 +86,7 @@ static VkResult count(VkResult result, int made)
     X(device, DestroyPipelineLayout, (VkDevice d, VkPipelineLayout o, ALLOCATION), (d, o, c))  \
     X(device, DestroyShaderModule, (VkDevice d, VkShaderModule o, ALLOCATION), (d, o, c))      \
     X(device, DestroyPipeline, (VkDevice d, VkPipeline o, ALLOCATION), (d, o, c))              \
+    X(device, DestroyPipelineCache, (VkDevice d, VkPipelineCache o, ALLOCATION), (d, o, c))    \
     X(device, DestroyDescriptorPool, (VkDevice d, VkDescriptorPool o, ALLOCATION), (d, o, c))
 
 #define DEFINE(table, name, made, parameters, arguments)          \
