@@ -85,6 +85,29 @@ static inline bool linear_tile_at(const struct bl_cpu_call *call, uint32_t index
     return out->n0 < out->n1;
 }
 
+/* In a launch with a GLU: `side` (0 gate, 1 up) of the tile as a tile of its own, whose rows of TILE_LINEAR_X floats follow one another
+ * in `y`. */
+static inline struct linear_tile linear_glu_side(const struct bl_cpu_call *call, const struct linear_tile *t, uint32_t side, float *y)
+{
+    const struct bl_params_linear *p = call->push;
+    struct linear_tile half = *t;
+    half.format = p->segment[side].format;
+    half.row_bytes = row_bytes_of(half.format, t->k);
+    half.weights = (const uint8_t *)call->bindings[2 + 4 * side] + (size_t)t->n0 * half.row_bytes;
+    half.y = y;
+    half.stride = TILE_LINEAR_X;
+    half.n0 = 0;
+    half.n1 = t->n1 - t->n0;
+    return half;
+}
+
+/* Where row r of the tile's y begins in a launch with a GLU. */
+static inline void *linear_glu_out(const struct linear_tile *t, uint32_t r, bool to_q8)
+{
+    const size_t at = (size_t)r * t->stride + t->n0;
+    return to_q8 ? (void *)((struct bl_q8_block *)(void *)t->y + at / BL_Q8_COLUMNS) : t->y + at;
+}
+
 /* Above this d, a block of the row is dominant: its fine plane counts (kernel_params.h). */
 static inline float q8_threshold(const struct bl_q8_block *row, uint32_t n_blocks)
 {

@@ -1,10 +1,30 @@
-/* body/attention.h: kv_store and attention over pages (definition: ref/attention.c). A tile is one head and up to 16 rows; rows of the same
+/* body/attention.h: kv_store, rope_store and attention over pages (definition: ref/attention.c). A tile is one head and up to 16 rows; rows of the same
  * sequence walk the pages together, so an f16 page is widened once for all of them. What a row computes does not depend on its company.
  * Splits of positions are merged in order, as devices that compute them side by side must. */
 #ifndef BL_CPU_BODY_ATTENTION_H
 #define BL_CPU_BODY_ATTENTION_H
 #include "cpu_fallback/body/math.h"
 #include "cpu_fallback/body/parts.h"
+#include "cpu_fallback/body/rotate.h"
+
+/* A row's head into its place in the pages. */
+static INLINE void store_head(const uint32_t *step, uint32_t row, uint32_t heads, uint32_t head, const float *x, uint32_t d_head, void *pages,
+                              uint32_t format)
+{
+    const uint32_t position = step[(uint32_t)BL_STEP_POS + row];
+    const size_t at = (((size_t)page_of(step, row, position) * heads + head) * BL_KV_PAGE + position % BL_KV_PAGE) * d_head;
+    if (format == BL_FMT_F32) {
+        memcpy((float *)pages + at, x, d_head * sizeof x[0]);
+        return;
+    }
+    uint16_t *y = (uint16_t *)pages + at;
+    for (uint32_t c = 0; c < d_head; c += 8) {
+        const uint32_t n = min_u32(8, d_head - c);
+        uint16_t halves[8];
+        vf_store_f16(halves, vf_load_part(x + c, n));
+        memcpy(y + c, halves, n * sizeof y[0]);
+    }
+}
 
 static INLINE void kv_store(const struct bl_cpu_call *call, uint32_t first, uint32_t last, uint32_t format)
 {
@@ -13,21 +33,9 @@ static INLINE void kv_store(const struct bl_cpu_call *call, uint32_t first, uint
     for (uint32_t index = first; index < last; index++) {
         struct tile t = tile_at(call, index, TILE_HEADS_X, TILE_HEADS_Y, p->heads, rows_of(call, BL_ROWS_OF_STEP));
         for (uint32_t r = t.y0; r < t.y1; r++) {
-            const uint32_t position = step[(uint32_t)BL_STEP_POS + r];
             for (uint32_t h = t.x0; h < t.x1; h++) {
                 const float *x = (const float *)call->bindings[1] + ((size_t)r * p->heads + h) * p->d_head;
-                const size_t at = (((size_t)page_of(step, r, position) * p->heads + h) * BL_KV_PAGE + position % BL_KV_PAGE) * p->d_head;
-                if (format == BL_FMT_F32) {
-                    memcpy((float *)call->bindings[2] + at, x, p->d_head * sizeof x[0]);
-                    continue;
-                }
-                uint16_t *y = (uint16_t *)call->bindings[2] + at;
-                for (uint32_t c = 0; c < p->d_head; c += 8) {
-                    const uint32_t n = min_u32(8, p->d_head - c);
-                    uint16_t halves[8];
-                    vf_store_f16(halves, vf_load_part(x + c, n));
-                    memcpy(y + c, halves, n * sizeof y[0]);
-                }
+                store_head(step, r, p->heads, h, x, p->d_head, call->bindings[2], format);
             }
         }
     }
@@ -43,6 +51,46 @@ void LEVEL_NAME(kv_store_f16_f32)(const struct bl_cpu_call *call, uint32_t first
 {
     (void)scratch;
     kv_store(call, first, last, BL_FMT_F16);
+}
+
+size_t LEVEL_NAME(rope_store_scratch)(const void *push)
+{
+    return ((const struct bl_params_rope_store *)push)->d_k * sizeof(float);
+}
+
+static INLINE void rope_store(const struct bl_cpu_call *call, uint32_t first, uint32_t last, float *rotated, uint32_t format)
+{
+    const struct bl_params_rope_store *p = call->push;
+    const float *q = call->bindings[1], *k = call->bindings[2], *v = call->bindings[3];
+    const uint32_t n_head = p->n_head, n_kv = p->n_head_kv;
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_HEADS_X, TILE_HEADS_Y, n_head + 2 * n_kv, rows_of(call, BL_ROWS_OF_STEP));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            const float *table = (const float *)call->bindings[4] + (size_t)r * p->n_rot;
+            for (uint32_t h = t.x0; h < t.x1; h++) {
+                if (h < n_head) {
+                    const size_t at = ((size_t)r * n_head + h) * p->d_k;
+                    rotate_head(q + at, table, p->d_k, p->n_rot, p->layout, (float *)call->bindings[5] + at);
+                } else if (h < n_head + n_kv) {
+                    rotate_head(k + ((size_t)r * n_kv + h - n_head) * p->d_k, table, p->d_k, p->n_rot, p->layout, rotated);
+                    store_head(step_of(call), r, n_kv, h - n_head, rotated, p->d_k, call->bindings[6], format);
+                } else {
+                    const uint32_t head = h - n_head - n_kv;
+                    store_head(step_of(call), r, n_kv, head, v + ((size_t)r * n_kv + head) * p->d_v, p->d_v, call->bindings[7], format);
+                }
+            }
+        }
+    }
+}
+
+void LEVEL_NAME(rope_store_f32_f32)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    rope_store(call, first, last, scratch, BL_FMT_F32);
+}
+
+void LEVEL_NAME(rope_store_f16_f32)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    rope_store(call, first, last, scratch, BL_FMT_F16);
 }
 
 /* Columns c .. c + n of a row of keys or values, n <= 8. */

@@ -11,12 +11,13 @@ KERNEL(linear_f32) KERNEL(matvec_q8) KERNEL(matmul_q8)
 KERNEL(quantize_q8)
 KERNEL(rms_norm_f32) KERNEL(rms_norm_q8) KERNEL(layer_norm_f32) KERNEL(layer_norm_q8)
 KERNEL(rope_f32)
-KERNEL(kv_store_f32_f32) KERNEL(kv_store_f16_f32)
+KERNEL(kv_store_f32_f32) KERNEL(kv_store_f16_f32) KERNEL(rope_store_f32_f32) KERNEL(rope_store_f16_f32)
 KERNEL(attention_f32_f32) KERNEL(attention_f32_q8) KERNEL(attention_f16_f32) KERNEL(attention_f16_q8)
 KERNEL(unary_f32) KERNEL(binary_f32) KERNEL(glu_f32) KERNEL(glu_q8)
 #undef KERNEL
 
 size_t LEVEL_NAME(linear_f32_scratch)(const void *push);
 size_t LEVEL_NAME(linear_q8_scratch)(const void *push);
+size_t LEVEL_NAME(rope_store_scratch)(const void *push);
 size_t LEVEL_NAME(attention_scratch)(const void *push);
 #endif

@@ -3,9 +3,10 @@
 #ifndef BL_CPU_BODY_LINEAR_F32_H
 #define BL_CPU_BODY_LINEAR_F32_H
 #include "cpu_fallback/body/dequantize.h"
+#include "cpu_fallback/body/glu.h"
 #include "cpu_fallback/body/parts.h"
 
-enum { WEIGHT_ROWS = 4, ACTIVATION_ROWS = 2 };
+enum { WEIGHT_ROWS = 4, ACTIVATION_ROWS = 2, GLU_FLOATS = 2 * (int)BL_STEP_MAX_ROWS * TILE_LINEAR_X };
 
 static inline uint32_t padded8(uint32_t k)
 {
@@ -96,14 +97,27 @@ static void (*const row_fns[BL_FMT_WEIGHT_COUNT])(const struct linear_tile *, co
 
 void LEVEL_NAME(linear_f32)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
 {
+    const struct bl_params_linear *p = call->push;
+    float(*sides)[BL_STEP_MAX_ROWS][TILE_LINEAR_X] = scratch, *weights = (float *)scratch + (p->glu ? GLU_FLOATS : 0);
     struct linear_tile t;
-    for (uint32_t index = first; index < last; index++)
-        if (linear_tile_at(call, index, &t))
-            row_fns[t.format](&t, call->bindings[1], scratch);
+    for (uint32_t index = first; index < last; index++) {
+        if (!linear_tile_at(call, index, &t))
+            continue;
+        if (!p->glu) {
+            row_fns[t.format](&t, call->bindings[1], weights);
+            continue;
+        }
+        for (uint32_t side = 0; side < 2; side++) {
+            const struct linear_tile half = linear_glu_side(call, &t, side, sides[side][0]);
+            row_fns[half.format](&half, call->bindings[1], weights);
+        }
+        glu_tile(p->glu, &t, sides);
+    }
 }
 
 size_t LEVEL_NAME(linear_f32_scratch)(const void *push)
 {
-    return (size_t)padded8(((const struct bl_params_linear *)push)->k) * WEIGHT_ROWS * sizeof(float);
+    const struct bl_params_linear *p = push;
+    return ((size_t)padded8(p->k) * WEIGHT_ROWS + (p->glu ? GLU_FLOATS : 0)) * sizeof(float);
 }
 #endif

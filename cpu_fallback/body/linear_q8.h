@@ -3,6 +3,7 @@
  * eight rows at a time (eight sequential streams of memory), matmul 32 (each activation row is loaded once for 32 outputs). */
 #ifndef BL_CPU_BODY_LINEAR_Q8_H
 #define BL_CPU_BODY_LINEAR_Q8_H
+#include "cpu_fallback/body/glu.h"
 #include "cpu_fallback/body/quants.h"
 
 enum { CHUNK = 8, GROUPS = TILE_LINEAR_X / 8, DOT_ROWS = 4 }; /* panels (32 columns) and groups of eight outputs unpacked at once */
@@ -11,6 +12,7 @@ struct linear_scratch {
     struct panel panels[GROUPS][CHUNK];
     vf acc[BL_STEP_MAX_ROWS][GROUPS];
     float threshold[BL_STEP_MAX_ROWS];
+    float sides[2][BL_STEP_MAX_ROWS][TILE_LINEAR_X]; /* gate and up of a tile, where the launch has a GLU */
 };
 
 /* acc[r] = acc[r] + d[r] * dot of 32 columns of one plane, for n rows of activations and eight outputs. */
@@ -167,6 +169,12 @@ static group_fn *const group_fns[BL_FMT_WEIGHT_COUNT] = {
 #undef PICK_QUANT
 #undef PICK_FLOAT
 
+static INLINE void linear_tile_q8(const struct linear_tile *t, const struct bl_q8_block *x, uint32_t groups, struct linear_scratch *s)
+{
+    for (uint32_t n0 = t->n0; n0 < t->n1; n0 += 8 * groups)
+        group_fns[t->format](t, x, n0, min_u32(groups, (t->n1 - n0 + 7) / 8), s);
+}
+
 static INLINE void linear_q8(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch, uint32_t groups)
 {
     struct linear_tile t;
@@ -175,10 +183,19 @@ static INLINE void linear_q8(const struct bl_cpu_call *call, uint32_t first, uin
     const struct bl_params_linear *p = call->push;
     for (uint32_t r = 0; r < rows_of(call, p->rows); r++)
         s->threshold[r] = q8_threshold(x + (size_t)r * (p->k / 32), p->k / 32);
-    for (uint32_t index = first; index < last; index++)
-        if (linear_tile_at(call, index, &t))
-            for (uint32_t n0 = t.n0; n0 < t.n1; n0 += 8 * groups)
-                group_fns[t.format](&t, x, n0, min_u32(groups, (t.n1 - n0 + 7) / 8), s);
+    for (uint32_t index = first; index < last; index++) {
+        if (!linear_tile_at(call, index, &t))
+            continue;
+        if (!p->glu) {
+            linear_tile_q8(&t, x, groups, s);
+            continue;
+        }
+        for (uint32_t side = 0; side < 2; side++) {
+            const struct linear_tile half = linear_glu_side(call, &t, side, s->sides[side][0]);
+            linear_tile_q8(&half, x, groups, s);
+        }
+        glu_tile(p->glu, &t, s->sides);
+    }
 }
 
 void LEVEL_NAME(matvec_q8)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)

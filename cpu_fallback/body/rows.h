@@ -2,8 +2,10 @@
 #ifndef BL_CPU_BODY_ROWS_H
 #define BL_CPU_BODY_ROWS_H
 #include "cpu_fallback/body/dequantize.h"
+#include "cpu_fallback/body/glu.h"
 #include "cpu_fallback/body/math.h"
 #include "cpu_fallback/body/parts.h"
+#include "cpu_fallback/body/rotate.h"
 
 #include <math.h>
 
@@ -78,19 +80,10 @@ static INLINE void glu(const struct bl_cpu_call *call, uint32_t first, uint32_t 
     for (uint32_t index = first; index < last; index++) {
         struct tile t = tile_at(call, index, TILE_COLUMNS_X, TILE_COLUMNS_Y, p->columns, rows_of(call, p->rows));
         for (uint32_t r = t.y0; r < t.y1; r++) {
-            const size_t at = (size_t)r * p->columns;
-            const float *gate = (const float *)call->bindings[1] + at, *up = (const float *)call->bindings[2] + at;
-            for (uint32_t c = t.x0; to_q8 && c < t.x1; c += 32) {
-                vf block[4];
-                for (uint32_t i = 0; i < 4; i++)
-                    block[i] = vf_mul(vf_unary(p->kind, 0, vf_load(gate + c + 8 * i)), vf_load(up + c + 8 * i));
-                store_q8_block(block, (struct bl_q8_block *)call->bindings[3] + (at + c) / 32);
-            }
-            for (uint32_t c = t.x0; !to_q8 && c < t.x1; c += 8) {
-                const uint32_t n = min_u32(8, t.x1 - c);
-                vf y = vf_mul(vf_unary(p->kind, 0, vf_load_part(gate + c, n)), vf_load_part(up + c, n));
-                vf_store_part((float *)call->bindings[3] + at + c, y, n);
-            }
+            const size_t at = (size_t)r * p->columns + t.x0;
+            void *y = (uint8_t *)call->bindings[3] + (to_q8 ? at / 32 * sizeof(struct bl_q8_block) : at * sizeof(float));
+            if (t.x0 < t.x1)
+                glu_columns(p->kind, (const float *)call->bindings[1] + at, (const float *)call->bindings[2] + at, t.x1 - t.x0, y, to_q8);
         }
     }
 }
@@ -187,38 +180,6 @@ NORM_KERNEL(rms_norm_q8, false, true)
 NORM_KERNEL(layer_norm_f32, true, false)
 NORM_KERNEL(layer_norm_q8, true, true)
 
-static INLINE void rotate_head(const struct bl_params_rope *p, const float *x, const float *table, float *y)
-{
-    const uint32_t half = p->n_rot / 2;
-    const bool norm_layout = p->layout == BL_ROPE_NORM;
-    uint32_t j = 0;
-    for (; j + 8 <= half; j += 8) {
-        vf a, b, cosine, sine;
-        vf_load_pairs(table + 2 * j, &cosine, &sine);
-        if (norm_layout) {
-            vf_load_pairs(x + 2 * j, &a, &b);
-        } else {
-            a = vf_load(x + j);
-            b = vf_load(x + j + half);
-        }
-        vf c = vf_sub(vf_mul(a, cosine), vf_mul(b, sine)), d = vf_add(vf_mul(a, sine), vf_mul(b, cosine));
-        if (norm_layout) {
-            vf_store_pairs(y + 2 * j, c, d);
-        } else {
-            vf_store(y + j, c);
-            vf_store(y + j + half, d);
-        }
-    }
-    for (; j < half; j++) {
-        const uint32_t c0 = norm_layout ? 2 * j : j, c1 = norm_layout ? 2 * j + 1 : j + half;
-        const float a = x[c0], b = x[c1], cosine = table[2 * j], sine = table[2 * j + 1];
-        y[c0] = a * cosine - b * sine;
-        y[c1] = a * sine + b * cosine;
-    }
-    if (x != y)
-        memcpy(y + p->n_rot, x + p->n_rot, (p->d_head - p->n_rot) * sizeof y[0]);
-}
-
 void LEVEL_NAME(rope_f32)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
 {
     UNUSED_SCRATCH;
@@ -228,8 +189,8 @@ void LEVEL_NAME(rope_f32)(const struct bl_cpu_call *call, uint32_t first, uint32
         for (uint32_t r = t.y0; r < t.y1; r++) {
             for (uint32_t h = t.x0; h < t.x1; h++) {
                 const size_t at = ((size_t)r * p->heads + h) * p->d_head;
-                rotate_head(p, (const float *)call->bindings[1] + at, (const float *)call->bindings[2] + (size_t)r * p->n_rot,
-                            (float *)call->bindings[3] + at);
+                rotate_head((const float *)call->bindings[1] + at, (const float *)call->bindings[2] + (size_t)r * p->n_rot, p->d_head, p->n_rot,
+                            p->layout, (float *)call->bindings[3] + at);
             }
         }
     }

@@ -17,6 +17,8 @@ static const struct bl_cpu_row rows[] = {
     {BL_OP_ROPE, ANY_WEIGHT, BL_FMT_F32, LEVEL_NAME(rope_f32), NULL},
     {BL_OP_KV_STORE, BL_FMT_F32, BL_FMT_F32, LEVEL_NAME(kv_store_f32_f32), NULL},
     {BL_OP_KV_STORE, BL_FMT_F16, BL_FMT_F32, LEVEL_NAME(kv_store_f16_f32), NULL},
+    {BL_OP_ROPE_STORE, BL_FMT_F32, BL_FMT_F32, LEVEL_NAME(rope_store_f32_f32), LEVEL_NAME(rope_store_scratch)},
+    {BL_OP_ROPE_STORE, BL_FMT_F16, BL_FMT_F32, LEVEL_NAME(rope_store_f16_f32), LEVEL_NAME(rope_store_scratch)},
     {BL_OP_ATTENTION, BL_FMT_F32, BL_FMT_F32, LEVEL_NAME(attention_f32_f32), LEVEL_NAME(attention_scratch)},
     {BL_OP_ATTENTION, BL_FMT_F32, BL_FMT_Q8, LEVEL_NAME(attention_f32_q8), LEVEL_NAME(attention_scratch)},
     {BL_OP_ATTENTION, BL_FMT_F16, BL_FMT_F32, LEVEL_NAME(attention_f16_f32), LEVEL_NAME(attention_scratch)},

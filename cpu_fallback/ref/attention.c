@@ -1,10 +1,25 @@
-/* ref/attention.c: the KV cache in pages: kv_store and attention with an online softmax, one page at a time, in splits that are merged in order. */
+/* ref/attention.c: the KV cache in pages: kv_store, rope_store and attention with an online softmax, one page at a time, in splits that are merged in order. */
 #include "cpu_fallback/ref/math.h"
 #include "cpu_fallback/ref/ref.h"
 
 static float load_kv(const void *pages, size_t at, uint32_t format)
 {
     return format == BL_FMT_F16 ? bl_f16_to_f32(((const uint16_t *)pages)[at]) : ((const float *)pages)[at];
+}
+
+static void store_kv(void *pages, size_t at, uint32_t format, float value)
+{
+    if (format == BL_FMT_F16)
+        ((uint16_t *)pages)[at] = bl_f32_to_f16(value);
+    else
+        ((float *)pages)[at] = value;
+}
+
+/* Which of all heads' places in the pages is that of the row's position. */
+static size_t page_place(const uint32_t *step, uint32_t row, uint32_t heads, uint32_t head)
+{
+    uint32_t position = step[(uint32_t)BL_STEP_POS + row];
+    return ((size_t)page_of(step, row, position) * heads + head) * BL_KV_PAGE + position % BL_KV_PAGE;
 }
 
 static void kv_store(const struct bl_cpu_call *call, uint32_t first, uint32_t last, uint32_t format)
@@ -14,16 +29,42 @@ static void kv_store(const struct bl_cpu_call *call, uint32_t first, uint32_t la
     for (uint32_t index = first; index < last; index++) {
         struct tile t = tile_at(call, index, TILE_HEADS_X, TILE_HEADS_Y, p->heads, rows_of(call, BL_ROWS_OF_STEP));
         for (uint32_t r = t.y0; r < t.y1; r++) {
-            uint32_t position = step[(uint32_t)BL_STEP_POS + r];
+            for (uint32_t h = t.x0; h < t.x1; h++)
+                for (uint32_t c = 0; c < p->d_head; c++)
+                    store_kv(call->bindings[2], page_place(step, r, p->heads, h) * p->d_head + c, format,
+                             ((const float *)call->bindings[1])[((size_t)r * p->heads + h) * p->d_head + c]);
+        }
+    }
+}
+
+size_t bl_rope_store_scratch_c(const void *push)
+{
+    return ((const struct bl_params_rope_store *)push)->d_k * sizeof(float);
+}
+
+static void rope_store(const struct bl_cpu_call *call, uint32_t first, uint32_t last, float *rotated, uint32_t format)
+{
+    const struct bl_params_rope_store *p = call->push;
+    const uint32_t *step = step_of(call);
+    const float *q = call->bindings[1], *k = call->bindings[2], *v = call->bindings[3];
+    for (uint32_t index = first; index < last; index++) {
+        struct tile t = tile_at(call, index, TILE_HEADS_X, TILE_HEADS_Y, p->n_head + 2 * p->n_head_kv, rows_of(call, BL_ROWS_OF_STEP));
+        for (uint32_t r = t.y0; r < t.y1; r++) {
+            const float *table = (const float *)call->bindings[4] + (size_t)r * p->n_rot;
             for (uint32_t h = t.x0; h < t.x1; h++) {
-                const float *x = (const float *)call->bindings[1] + ((size_t)r * p->heads + h) * p->d_head;
-                size_t at = (((size_t)page_of(step, r, position) * p->heads + h) * BL_KV_PAGE + position % BL_KV_PAGE) * p->d_head;
-                for (uint32_t c = 0; c < p->d_head; c++) {
-                    if (format == BL_FMT_F16)
-                        ((uint16_t *)call->bindings[2])[at + c] = bl_f32_to_f16(x[c]);
-                    else
-                        ((float *)call->bindings[2])[at + c] = x[c];
+                if (h < p->n_head) {
+                    size_t at = ((size_t)r * p->n_head + h) * p->d_k;
+                    bl_ref_rotate(q + at, table, p->d_k, p->n_rot, p->layout, (float *)call->bindings[5] + at);
+                    continue;
                 }
+                const bool is_v = h - p->n_head >= p->n_head_kv;
+                const uint32_t head = (h - p->n_head) % p->n_head_kv, d = is_v ? p->d_v : p->d_k;
+                const float *x = (is_v ? v : k) + ((size_t)r * p->n_head_kv + head) * d;
+                const size_t place = page_place(step, r, p->n_head_kv, head);
+                if (!is_v)
+                    bl_ref_rotate(x, table, d, p->n_rot, p->layout, rotated);
+                for (uint32_t c = 0; c < d; c++)
+                    store_kv(call->bindings[is_v ? 7 : 6], place * d + c, format, is_v ? x[c] : rotated[c]);
             }
         }
     }
@@ -39,6 +80,16 @@ void bl_kv_store_f16_f32_c(const struct bl_cpu_call *call, uint32_t first, uint3
 {
     (void)scratch;
     kv_store(call, first, last, BL_FMT_F16);
+}
+
+void bl_rope_store_f32_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    rope_store(call, first, last, scratch, BL_FMT_F32);
+}
+
+void bl_rope_store_f16_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    rope_store(call, first, last, scratch, BL_FMT_F16);
 }
 
 static float score(const struct bl_params_attention *p, const float *q, const void *pages, size_t at, uint32_t format)

@@ -52,30 +52,48 @@ static float dot_q8(const struct linear_tile *t, const uint8_t *weights, const s
     return acc;
 }
 
-void bl_linear_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+static void linear_tile(const struct linear_tile *t, const void *x, bool from_q8)
 {
-    (void)scratch;
-    const float *x = call->bindings[1];
+    for (uint32_t i = t->n0; i < t->n1; i++) {
+        const uint8_t *weights = t->weights + (size_t)i * t->row_bytes;
+        for (uint32_t r = 0; r < t->m; r++)
+            store(t, r, i, from_q8 ? dot_q8(t, weights, (const struct bl_q8_block *)x + (size_t)r * (t->k / 32))
+                                   : dot_f32(t, weights, (const float *)x + (size_t)r * t->k));
+    }
+}
+
+size_t bl_linear_scratch_c(const void *push)
+{
+    return ((const struct bl_params_linear *)push)->glu ? sizeof(float[2][BL_STEP_MAX_ROWS][TILE_LINEAR_X]) : 0;
+}
+
+static void linear(const struct bl_cpu_call *call, uint32_t first, uint32_t last, float (*scratch)[BL_STEP_MAX_ROWS][TILE_LINEAR_X], bool from_q8)
+{
+    const struct bl_params_linear *p = call->push;
     struct linear_tile t;
     for (uint32_t index = first; index < last; index++) {
         if (!linear_tile_at(call, index, &t))
             continue;
-        for (uint32_t i = t.n0; i < t.n1; i++)
-            for (uint32_t r = 0; r < t.m; r++)
-                store(&t, r, i, dot_f32(&t, t.weights + (size_t)i * t.row_bytes, x + (size_t)r * t.k));
+        if (!p->glu) {
+            linear_tile(&t, call->bindings[1], from_q8);
+            continue;
+        }
+        for (uint32_t side = 0; side < 2; side++) {
+            const struct linear_tile half = linear_glu_side(call, &t, side, scratch[side][0]);
+            linear_tile(&half, call->bindings[1], from_q8);
+        }
+        const bool to_q8 = p->glu & BL_LINEAR_GLU_Q8;
+        for (uint32_t r = 0; r < t.m; r++)
+            bl_ref_glu(p->glu & BL_LINEAR_GLU_KIND, scratch[0][r], scratch[1][r], t.n1 - t.n0, linear_glu_out(&t, r, to_q8), to_q8);
     }
+}
+
+void bl_linear_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
+{
+    linear(call, first, last, scratch, false);
 }
 
 void bl_linear_q8_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
 {
-    (void)scratch;
-    const struct bl_q8_block *x = call->bindings[1];
-    struct linear_tile t;
-    for (uint32_t index = first; index < last; index++) {
-        if (!linear_tile_at(call, index, &t))
-            continue;
-        for (uint32_t i = t.n0; i < t.n1; i++)
-            for (uint32_t r = 0; r < t.m; r++)
-                store(&t, r, i, dot_q8(&t, t.weights + (size_t)i * t.row_bytes, x + (size_t)r * (t.k / 32)));
-    }
+    linear(call, first, last, scratch, true);
 }

@@ -33,6 +33,10 @@ static inline float ref_sum_total(const struct ref_sum *sum)
 
 /* One block of q8 from n <= 32 values; the rest of the block counts as zeros. */
 void bl_ref_quantize_block(const float *x, uint32_t n, struct bl_q8_block *out);
+/* y[n] = f(gate[n]) * up[n], as f32 or as q8. */
+void bl_ref_glu(uint32_t kind, const float *gate, const float *up, uint32_t n, void *y, bool to_q8);
+/* y[d_head] = the head x, rotated by the row's table. */
+void bl_ref_rotate(const float *x, const float *table, uint32_t d_head, uint32_t n_rot, uint32_t layout, float *y);
 
 #define REF_KERNEL(name) void bl_##name##_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch);
 #define REF_EMBED(NAME, name, id, elements, bytes, kind) REF_KERNEL(embed_##name##_f32)
@@ -44,10 +48,12 @@ REF_KERNEL(linear_f32) REF_KERNEL(linear_q8)
 REF_KERNEL(quantize_q8)
 REF_KERNEL(rms_norm_f32) REF_KERNEL(rms_norm_q8) REF_KERNEL(layer_norm_f32) REF_KERNEL(layer_norm_q8)
 REF_KERNEL(rope_table_f32) REF_KERNEL(rope_f32)
-REF_KERNEL(kv_store_f32_f32) REF_KERNEL(kv_store_f16_f32)
+REF_KERNEL(kv_store_f32_f32) REF_KERNEL(kv_store_f16_f32) REF_KERNEL(rope_store_f32_f32) REF_KERNEL(rope_store_f16_f32)
 REF_KERNEL(attention_f32_f32) REF_KERNEL(attention_f32_q8) REF_KERNEL(attention_f16_f32) REF_KERNEL(attention_f16_q8)
 REF_KERNEL(unary_f32) REF_KERNEL(binary_f32) REF_KERNEL(glu_f32) REF_KERNEL(glu_q8) REF_KERNEL(select_f32)
 #undef REF_KERNEL
 
+size_t bl_linear_scratch_c(const void *push);
 size_t bl_attention_scratch_c(const void *push);
+size_t bl_rope_store_scratch_c(const void *push);
 #endif

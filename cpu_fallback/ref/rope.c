@@ -29,6 +29,18 @@ void bl_rope_table_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_
     }
 }
 
+void bl_ref_rotate(const float *x, const float *table, uint32_t d_head, uint32_t n_rot, uint32_t layout, float *y)
+{
+    for (uint32_t j = 0; j < n_rot / 2; j++) {
+        uint32_t c0 = layout == BL_ROPE_NORM ? 2 * j : j, c1 = layout == BL_ROPE_NORM ? 2 * j + 1 : j + n_rot / 2;
+        float a = x[c0], b = x[c1], cosine = table[2 * j], sine = table[2 * j + 1];
+        y[c0] = a * cosine - b * sine;
+        y[c1] = a * sine + b * cosine;
+    }
+    for (uint32_t c = n_rot; c < d_head; c++)
+        y[c] = x[c];
+}
+
 void bl_rope_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch)
 {
     (void)scratch;
@@ -39,16 +51,7 @@ void bl_rope_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t last
             const float *table = (const float *)call->bindings[2] + (size_t)r * p->n_rot;
             for (uint32_t h = t.x0; h < t.x1; h++) {
                 size_t at = ((size_t)r * p->heads + h) * p->d_head;
-                const float *x = (const float *)call->bindings[1] + at;
-                float *y = (float *)call->bindings[3] + at;
-                for (uint32_t j = 0; j < p->n_rot / 2; j++) {
-                    uint32_t c0 = p->layout == BL_ROPE_NORM ? 2 * j : j, c1 = p->layout == BL_ROPE_NORM ? 2 * j + 1 : j + p->n_rot / 2;
-                    float a = x[c0], b = x[c1], cosine = table[2 * j], sine = table[2 * j + 1];
-                    y[c0] = a * cosine - b * sine;
-                    y[c1] = a * sine + b * cosine;
-                }
-                for (uint32_t c = p->n_rot; c < p->d_head; c++)
-                    y[c] = x[c];
+                bl_ref_rotate((const float *)call->bindings[1] + at, table, p->d_head, p->n_rot, p->layout, (float *)call->bindings[3] + at);
             }
         }
     }

@@ -75,24 +75,30 @@ void bl_binary_f32_c(const struct bl_cpu_call *call, uint32_t first, uint32_t la
     }
 }
 
+void bl_ref_glu(uint32_t kind, const float *gate, const float *up, uint32_t n, void *y, bool to_q8)
+{
+    for (uint32_t c0 = 0; c0 < n; c0 += 32) {
+        float value[32];
+        uint32_t count = min_u32(32, n - c0);
+        for (uint32_t i = 0; i < count; i++)
+            value[i] = unary_value(kind, 0, gate[c0 + i]) * up[c0 + i];
+        if (to_q8)
+            bl_ref_quantize_block(value, count, (struct bl_q8_block *)y + c0 / 32);
+        else
+            memcpy((float *)y + c0, value, count * sizeof value[0]);
+    }
+}
+
 static void glu(const struct bl_cpu_call *call, uint32_t first, uint32_t last, bool to_q8)
 {
     const struct bl_params_glu *p = call->push;
     for (uint32_t index = first; index < last; index++) {
         struct tile t = tile_at(call, index, TILE_COLUMNS_X, TILE_COLUMNS_Y, p->columns, rows_of(call, p->rows));
         for (uint32_t r = t.y0; r < t.y1; r++) {
-            const float *gate = (const float *)call->bindings[1] + (size_t)r * p->columns;
-            const float *up = (const float *)call->bindings[2] + (size_t)r * p->columns;
-            for (uint32_t c0 = t.x0; c0 < t.x1; c0 += 32) {
-                float value[32];
-                uint32_t n = min_u32(32, t.x1 - c0);
-                for (uint32_t i = 0; i < n; i++)
-                    value[i] = unary_value(p->kind, 0, gate[c0 + i]) * up[c0 + i];
-                if (to_q8)
-                    bl_ref_quantize_block(value, n, (struct bl_q8_block *)call->bindings[3] + ((size_t)r * p->columns + c0) / 32);
-                else
-                    memcpy((float *)call->bindings[3] + (size_t)r * p->columns + c0, value, n * sizeof value[0]);
-            }
+            size_t at = (size_t)r * p->columns + t.x0;
+            void *y = (uint8_t *)call->bindings[3] + (to_q8 ? at / 32 * sizeof(struct bl_q8_block) : at * sizeof(float));
+            if (t.x0 < t.x1)
+                bl_ref_glu(p->kind, (const float *)call->bindings[1] + at, (const float *)call->bindings[2] + at, t.x1 - t.x0, y, to_q8);
         }
     }
 }

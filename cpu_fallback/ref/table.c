@@ -6,10 +6,10 @@ static const struct bl_cpu_row rows[] = {
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) {BL_OP_EMBED, BL_FMT_##NAME, BL_FMT_F32, bl_embed_##name##_f32_c, NULL},
 #include "hal/formats.def"
 #undef BL_FORMAT
-    {BL_OP_MATVEC, ANY_WEIGHT, BL_FMT_F32, bl_linear_f32_c, NULL},
-    {BL_OP_MATVEC, ANY_WEIGHT, BL_FMT_Q8, bl_linear_q8_c, NULL},
-    {BL_OP_MATMUL, ANY_WEIGHT, BL_FMT_F32, bl_linear_f32_c, NULL},
-    {BL_OP_MATMUL, ANY_WEIGHT, BL_FMT_Q8, bl_linear_q8_c, NULL},
+    {BL_OP_MATVEC, ANY_WEIGHT, BL_FMT_F32, bl_linear_f32_c, bl_linear_scratch_c},
+    {BL_OP_MATVEC, ANY_WEIGHT, BL_FMT_Q8, bl_linear_q8_c, bl_linear_scratch_c},
+    {BL_OP_MATMUL, ANY_WEIGHT, BL_FMT_F32, bl_linear_f32_c, bl_linear_scratch_c},
+    {BL_OP_MATMUL, ANY_WEIGHT, BL_FMT_Q8, bl_linear_q8_c, bl_linear_scratch_c},
     {BL_OP_QUANTIZE, ANY_WEIGHT, BL_FMT_Q8, bl_quantize_q8_c, NULL},
     {BL_OP_RMS_NORM, ANY_WEIGHT, BL_FMT_F32, bl_rms_norm_f32_c, NULL},
     {BL_OP_RMS_NORM, ANY_WEIGHT, BL_FMT_Q8, bl_rms_norm_q8_c, NULL},
@@ -19,6 +19,8 @@ static const struct bl_cpu_row rows[] = {
     {BL_OP_ROPE, ANY_WEIGHT, BL_FMT_F32, bl_rope_f32_c, NULL},
     {BL_OP_KV_STORE, BL_FMT_F32, BL_FMT_F32, bl_kv_store_f32_f32_c, NULL},
     {BL_OP_KV_STORE, BL_FMT_F16, BL_FMT_F32, bl_kv_store_f16_f32_c, NULL},
+    {BL_OP_ROPE_STORE, BL_FMT_F32, BL_FMT_F32, bl_rope_store_f32_f32_c, bl_rope_store_scratch_c},
+    {BL_OP_ROPE_STORE, BL_FMT_F16, BL_FMT_F32, bl_rope_store_f16_f32_c, bl_rope_store_scratch_c},
     {BL_OP_ATTENTION, BL_FMT_F32, BL_FMT_F32, bl_attention_f32_f32_c, bl_attention_scratch_c},
     {BL_OP_ATTENTION, BL_FMT_F32, BL_FMT_Q8, bl_attention_f32_q8_c, bl_attention_scratch_c},
     {BL_OP_ATTENTION, BL_FMT_F16, BL_FMT_F32, bl_attention_f16_f32_c, bl_attention_scratch_c},

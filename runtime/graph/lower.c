@@ -28,7 +28,7 @@ bl_status bl_graph_lower(struct bl_graph *g, bool q8)
         if (wants_q8(g, &node)) {
             uint32_t x = node.in[0];
             if (!q8_of[x]) {
-                struct bl_node quantize = {.op = BL_NODE_QUANTIZE, .n_in = 1, .in = {x}, .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID,
+                struct bl_node quantize = {.op = BL_NODE_QUANTIZE, .n_in = 1, .in = {x}, .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID, .up.tensor = BL_NO_ID,
                                            .layer = BL_NO_ID, .line = node.line, .block = node.block};
                 uint32_t value;
                 BL_TRY(bl_graph_add_value(g, g->values[x].rows, g->values[x].columns, BL_FMT_Q8, &value));

@@ -7,8 +7,8 @@ static const char *const op_names[BL_OP_COUNT] = {
     [BL_OP_EMBED] = "embed",           [BL_OP_MATVEC] = "matvec",         [BL_OP_MATMUL] = "matmul",
     [BL_OP_QUANTIZE] = "quantize",     [BL_OP_RMS_NORM] = "rms_norm",     [BL_OP_LAYER_NORM] = "layer_norm",
     [BL_OP_ROPE_TABLE] = "rope_table", [BL_OP_ROPE] = "rope",             [BL_OP_KV_STORE] = "kv_store",
-    [BL_OP_ATTENTION] = "attention",   [BL_OP_UNARY] = "unary",           [BL_OP_BINARY] = "binary",
-    [BL_OP_GLU] = "glu",               [BL_OP_SELECT] = "select",
+    [BL_OP_ROPE_STORE] = "rope_store", [BL_OP_ATTENTION] = "attention",   [BL_OP_UNARY] = "unary",
+    [BL_OP_BINARY] = "binary",         [BL_OP_GLU] = "glu",               [BL_OP_SELECT] = "select",
 };
 
 const char *bl_op_name(uint32_t op)
@@ -53,7 +53,8 @@ enum {
 enum {
     OP_embed = BL_OP_EMBED, OP_matvec = BL_OP_MATVEC, OP_matmul = BL_OP_MATMUL, OP_quantize = BL_OP_QUANTIZE, OP_rms_norm = BL_OP_RMS_NORM,
     OP_layer_norm = BL_OP_LAYER_NORM, OP_rope_table = BL_OP_ROPE_TABLE, OP_rope = BL_OP_ROPE, OP_kv_store = BL_OP_KV_STORE,
-    OP_attention = BL_OP_ATTENTION, OP_unary = BL_OP_UNARY, OP_binary = BL_OP_BINARY, OP_glu = BL_OP_GLU, OP_select = BL_OP_SELECT
+    OP_rope_store = BL_OP_ROPE_STORE, OP_attention = BL_OP_ATTENTION, OP_unary = BL_OP_UNARY, OP_binary = BL_OP_BINARY, OP_glu = BL_OP_GLU,
+    OP_select = BL_OP_SELECT
 };
 
 static const struct table_row {

@@ -21,6 +21,7 @@ enum bl_op {
     BL_OP_ROPE_TABLE,
     BL_OP_ROPE,
     BL_OP_KV_STORE,
+    BL_OP_ROPE_STORE,
     BL_OP_ATTENTION,
     BL_OP_UNARY,
     BL_OP_BINARY,
@@ -36,7 +37,7 @@ enum bl_op {
 
 struct bl_kernel_key {
     uint16_t op;         /* enum bl_op */
-    uint8_t weight;      /* enum bl_format; BL_FMT_F16 or BL_FMT_F32 is the format of the KV pages for kv_store and attention */
+    uint8_t weight;      /* enum bl_format; BL_FMT_F16 or BL_FMT_F32 is the format of the KV pages for kv_store, rope_store and attention */
     uint8_t activation;  /* BL_FMT_F32 or BL_FMT_Q8 */
     uint16_t row_class;  /* BL_ROWS_* */
     uint16_t tuning;     /* 0: what the back end thinks best, or what a race found (hal/tune.c); 1 .. caps.n_ways: that way */

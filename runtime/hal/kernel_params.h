@@ -78,12 +78,20 @@ struct bl_params_embed {
  * bindings: step, x, then for each segment: W_s, bias_s or none, residual_s or none, y_s.
  * grid: {sum over s of n_s rounded up to a multiple of BL_LINEAR_ALIGN, M}; so a tile never straddles two segments.
  * y_s may be the same range as residual_s. A grouped launch (n_segments > 1) is Q, K, V or gate, up: one input, several matrices; or one
- * matrix too large for a binding, in pieces of its rows. Rows of y_s and residual_s are `stride` apart, stride >= n_s. */
+ * matrix too large for a binding, in pieces of its rows. Rows of y_s and residual_s are `stride` apart, stride >= n_s.
+ *
+ * glu: 0, or BL_LINEAR_GLU + an enum bl_unary without parameter (+ BL_LINEAR_GLU_Q8). Then the segments are two, gate and up, of equal n and
+ * without flags, and the launch writes y[M, n] = f(gate) * up, to the bit what linear, linear and the op glu give; f32, or with
+ * BL_LINEAR_GLU_Q8 as q8 (n and stride are multiples of 32, rows are stride / 32 blocks apart).
+ * bindings: step, x, W_gate, none, none, y, W_up, none, none, none.   grid: {n rounded up to a multiple of BL_LINEAR_ALIGN, M}. The key is
+ * that of the same launch without glu: its activation format is x's, its weight format mix where gate's and up's differ. Only segment 0
+ * has a y and a stride. */
 #define BL_LINEAR_ALIGN 32u
 #define BL_LINEAR_SEGMENTS 4u
 enum { BL_LINEAR_BIAS = 1, BL_LINEAR_RESIDUAL = 2 };
+enum { BL_LINEAR_GLU_KIND = 0xff, BL_LINEAR_GLU = 0x100, BL_LINEAR_GLU_Q8 = 0x200 }; /* in glu; the low byte is the kind */
 struct bl_params_linear {
-    uint32_t k, n_segments, rows, reserved;
+    uint32_t k, n_segments, rows, glu;
     struct {
         uint32_t n, format, flags, stride; /* outputs; enum bl_format; BL_LINEAR_*; floats from row to row of y and residual */
     } segment[BL_LINEAR_SEGMENTS];
@@ -127,6 +135,15 @@ struct bl_params_rope {
  * page = table[seq][position / 32].   bindings: step, x[M, heads * d_head], pages.   grid: {heads, M} */
 struct bl_params_kv_store {
     uint32_t heads, d_head, n_pages;
+};
+
+/* rope_store: what comes between the linears and attention, to the bit what rope of q, rope of k, kv_store of k and kv_store of v give.
+ * q and k have heads of d_k columns and one table, v heads of d_v.  q_out may be q.
+ * bindings: step, q[M, n_head * d_k], k[M, n_head_kv * d_k], v[M, n_head_kv * d_v], table[M, n_rot], q_out[M, n_head * d_k], k pages,
+ * v pages.   grid: {n_head + 2 * n_head_kv, M}: the heads of q, then of k, then of v */
+struct bl_params_rope_store {
+    uint32_t n_head, n_head_kv, d_k, d_v;
+    uint32_t n_rot, layout, n_pages;
 };
 
 /* attention: for each row r and head h (kv head g = h / (n_head / n_head_kv)), over positions j of the row's sequence with

@@ -298,16 +298,22 @@ static bl_status does_not_fit(const struct plan *p)
             m->name, M(needed), M(p->scratch), p->takers[0]->id, p->n_takers > 1 ? " and others: the last has" : ":", M(p->free_bytes), M(p->margin), has_cpu(m) ? "" : "add cpu, or ");
 }
 
+static uint64_t matrix_bytes(const struct bl_weight *w)
+{
+    return (uint64_t)w->rows * w->columns / bl_formats[w->format].block_elements * bl_formats[w->format].block_bytes;
+}
+
 static bl_status measure_units(struct plan *p)
 {
     const bl_model *m = p->model;
     const struct bl_graph *g = m->graph;
     for (uint32_t i = 0; i < g->n_nodes; i++) {
-        const struct bl_weight *w = &g->nodes[i].weight;
         if (i == 0 || m->unit_of_node[i] != m->unit_of_node[i - 1])
             p->first_node[m->unit_of_node[i]] = i;
-        if (g->nodes[i].op == BL_NODE_LINEAR)
-            p->size[m->unit_of_node[i]] += (uint64_t)w->rows * w->columns / bl_formats[w->format].block_elements * bl_formats[w->format].block_bytes;
+        if (g->nodes[i].op == BL_NODE_LINEAR || g->nodes[i].op == BL_NODE_LINEAR_GLU)
+            p->size[m->unit_of_node[i]] += matrix_bytes(&g->nodes[i].weight);
+        if (g->nodes[i].op == BL_NODE_LINEAR_GLU)
+            p->size[m->unit_of_node[i]] += matrix_bytes(&g->nodes[i].up);
     }
     p->first_node[m->n_units] = g->n_nodes;
     return BL_OK;

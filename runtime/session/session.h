@@ -163,6 +163,7 @@ bl_status bl_race_run(bl_model *model, struct bl_part *part) BL_MUST_USE;
 struct bl_compile_params {
     const char *graph_text, *graph_name;
     bool q8, allow_unused;
+    bool as_written; /* the text's nodes, before any rewrite */
 };
 bl_status bl_compile(const struct bl_model_file *file, const struct bl_graph_source *source, const struct bl_compile_params *params,
                      struct bl_graph **graph) BL_MUST_USE;

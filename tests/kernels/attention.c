@@ -1,4 +1,4 @@
-/* attention.c: cases of kv_store and attention: ragged steps over shuffled pages, windows, soft caps, head sizes that fill no vector. */
+/* attention.c: cases of kv_store, rope_store and attention: ragged steps over shuffled pages, windows, soft caps, head sizes that fill no vector. */
 #include "check.h"
 
 #include "base/half.h"
@@ -184,12 +184,77 @@ static void check_kv_store_case(struct bl_kernel_key key, uint32_t turn)
     launch_free(&l);
 }
 
+/* rope, rope, kv_store and kv_store by level C: the same bits. */
+static bool rope_store_oracle(const struct launch *l)
+{
+    const struct bl_params_rope_store *p = &l->push.rope_store;
+    void *const *b = l->bindings;
+    const uint32_t bucket = l->rows;
+    const uint32_t q_of = l->buffers[5].is_alias ? 1 : 5; /* which binding holds what was written as q */
+    const size_t q_n = (size_t)bucket * p->n_head * p->d_k, k_n = (size_t)bucket * p->n_head_kv * p->d_k;
+    const struct bl_kernel_key rope = {.op = BL_OP_ROPE, .activation = BL_FMT_F32};
+    const struct bl_kernel_key store = {.op = BL_OP_KV_STORE, .weight = l->key.weight, .activation = BL_FMT_F32};
+    uint8_t *got[3] = {malloc(q_n * sizeof(float)), malloc(l->buffers[6].bytes), malloc(l->buffers[7].bytes)};
+    float *k = malloc(k_n * sizeof *k);
+    const struct bl_params_rope rope_q = {p->n_head, p->d_k, p->n_rot, p->layout}, rope_k = {p->n_head_kv, p->d_k, p->n_rot, p->layout};
+    const struct bl_params_kv_store store_k = {p->n_head_kv, p->d_k, p->n_pages}, store_v = {p->n_head_kv, p->d_v, p->n_pages};
+    memcpy(got[0], l->buffers[q_of].initial, l->buffers[q_of].bytes);
+    memcpy(got[1], l->buffers[6].initial, l->buffers[6].bytes);
+    memcpy(got[2], l->buffers[7].initial, l->buffers[7].bytes);
+    run_level_c(rope, (void *[]){b[0], l->buffers[1].initial, b[4], got[0]}, &rope_q, p->n_head, bucket);
+    run_level_c(rope, (void *[]){b[0], b[2], b[4], k}, &rope_k, p->n_head_kv, bucket);
+    run_level_c(store, (void *[]){b[0], k, got[1]}, &store_k, p->n_head_kv, bucket);
+    run_level_c(store, (void *[]){b[0], b[3], got[2]}, &store_v, p->n_head_kv, bucket);
+    const bool ok = !memcmp(got[0], l->buffers[q_of].expected, l->buffers[q_of].bytes) && !memcmp(got[1], l->buffers[6].expected, l->buffers[6].bytes) &&
+                    !memcmp(got[2], l->buffers[7].expected, l->buffers[7].bytes);
+    for (uint32_t i = 0; i < 3; i++)
+        free(got[i]);
+    free(k);
+    return ok;
+}
+
+static void check_rope_store_case(struct bl_kernel_key key, uint32_t turn)
+{
+    static const struct bl_params_rope_store shapes[] = {{9, 3, 64, 64, 64}, {4, 2, 80, 48, 20}, {1, 1, 8, 7, 2}, {3, 1, 96, 96, 96}, {8, 8, 20, 33, 18}, {16, 2, 128, 128, 64}};
+    struct bl_params_rope_store p = shapes[turn % 6];
+    const uint32_t m = 1 + 7 * (turn % 5), bucket = m + 1, pages = 4, n_sequences = 2;
+    struct launch l;
+    launch_init(&l, key);
+    p.layout = turn / 6 % 2;
+    p.n_pages = n_sequences * pages;
+    l.push.rope_store = p;
+    snprintf(l.label, sizeof l.label, "heads=%u/%u d=%u/%u n_rot=%u layout=%u m=%u turn=%u", p.n_head, p.n_head_kv, p.d_k, p.d_v, p.n_rot, p.layout, m, turn);
+    random_seed_for(l.label);
+    struct sequence_rows rows[64];
+    for (uint32_t r = 0; r < m; r++) /* every row its own place */
+        rows[r] = (struct sequence_rows){r % 2, 17 + r * 3};
+    fill_step(launch_step(&l, m, m, n_sequences * pages), rows, m, n_sequences, pages);
+    const size_t n[] = {(size_t)bucket * p.n_head * p.d_k, (size_t)bucket * p.n_head_kv * p.d_k, (size_t)bucket * p.n_head_kv * p.d_v, (size_t)bucket * p.n_rot};
+    for (uint32_t i = 0; i < 4; i++) /* v is only moved, so it may be anything */
+        fill_floats(launch_input(&l, n[i] * sizeof(float), 4 * random_below(16)), n[i], i == 2 ? (enum style)(turn % 3) : UNIFORM);
+    if (turn % 4 == 3) {
+        launch_in_place(&l, 1);
+        launch_alias(&l, 1);
+    } else {
+        launch_output(&l, n[0] * sizeof(float), 4 * random_below(16));
+    }
+    const size_t element = key.weight == BL_FMT_F16 ? 2 : 4, places = (size_t)p.n_pages * p.n_head_kv * BL_KV_PAGE;
+    launch_output(&l, places * p.d_k * element, element);
+    launch_output(&l, places * p.d_v * element, 3 * element);
+    l.columns = p.n_head + 2 * p.n_head_kv;
+    l.rows = bucket;
+    launch_check(&l, rope_store_oracle);
+    launch_free(&l);
+}
+
 void check_attention(struct bl_kernel_key key)
 {
     const uint32_t turns = options.quick ? 12 : 60;
     for (uint32_t turn = 0; turn < turns; turn++) {
         if (key.op == BL_OP_ATTENTION)
             check_attention_case(key, turn);
+        else if (key.op == BL_OP_ROPE_STORE)
+            check_rope_store_case(key, turn);
         else if (turn < 20)
             check_kv_store_case(key, turn);
     }

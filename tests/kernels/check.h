@@ -41,6 +41,7 @@ struct launch {
         struct bl_params_rope_table rope_table;
         struct bl_params_rope rope;
         struct bl_params_kv_store kv_store;
+        struct bl_params_rope_store rope_store;
         struct bl_params_attention attention;
         struct bl_params_unary unary;
         struct bl_params_binary binary;
@@ -69,6 +70,8 @@ bool launch_run(struct launch *l, const struct bl_cpu_kernel *kernel, bool in_pi
 typedef bool oracle_fn(const struct launch *l);
 void launch_check(struct launch *l, oracle_fn *oracle);
 void report_failure(const struct launch *l, const char *kernel_name, const char *what);
+/* Level C of `key` over the whole grid, of `columns` and `rows` elements; for oracles that are made of other ops. */
+void run_level_c(struct bl_kernel_key key, void *const *bindings, const void *push, uint32_t columns, uint32_t rows);
 
 /* Worst errors per row of the limits table (limits.c). */
 enum limit {

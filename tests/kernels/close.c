@@ -11,7 +11,7 @@
 
 static bool leaves_no_room(struct bl_kernel_key key)
 {
-    return key.op == BL_OP_EMBED || key.op == BL_OP_SELECT || key.op == BL_OP_KV_STORE;
+    return key.op == BL_OP_EMBED || key.op == BL_OP_SELECT || key.op == BL_OP_KV_STORE || key.op == BL_OP_ROPE_STORE;
 }
 
 static double value(const uint8_t *data, bool q8, size_t i)
@@ -22,10 +22,17 @@ static double value(const uint8_t *data, bool q8, size_t i)
     return ((double)b->coarse.q[i % 32] + (double)b->fine.q[i % 32] / 254) * (double)b->d;
 }
 
+static bool writes_q8(const struct launch *l)
+{
+    if (l->key.op == BL_OP_MATVEC || l->key.op == BL_OP_MATMUL)
+        return l->push.linear.glu & BL_LINEAR_GLU_Q8;
+    return l->key.activation == BL_FMT_Q8;
+}
+
 bool is_close(const struct launch *l, uint32_t i, const char **what)
 {
     const struct buffer *b = &l->buffers[i];
-    const bool q8 = l->key.activation == BL_FMT_Q8 && l->key.op != BL_OP_MATVEC && l->key.op != BL_OP_MATMUL;
+    const bool q8 = writes_q8(l);
     const size_t n = q8 ? b->bytes / sizeof(struct bl_q8_block) * 32 : b->bytes / sizeof(float);
     double error = 0, power = 0, piece_error = 0, piece_power = 0;
     if (leaves_no_room(l->key))

@@ -168,6 +168,17 @@ bool launch_run(struct launch *l, const struct bl_cpu_kernel *kernel, bool in_pi
     return !what;
 }
 
+void run_level_c(struct bl_kernel_key key, void *const *bindings, const void *push, uint32_t columns, uint32_t rows)
+{
+    struct bl_cpu_kernel kernel;
+    if (!bl_cpu_kernel_find(key, 1u << BL_CPU_C, &kernel))
+        abort();
+    const struct bl_cpu_call call = {bindings, push, {(columns + kernel.tile[0] - 1) / kernel.tile[0], (rows + kernel.tile[1] - 1) / kernel.tile[1], 1}};
+    void *scratch = allocate(kernel.scratch_bytes ? kernel.scratch_bytes(push) : 0);
+    kernel.fn(&call, 0, call.grid[0] * call.grid[1], scratch);
+    free(scratch);
+}
+
 static bool outputs_match(struct launch *l, const char *level)
 {
     for (uint32_t i = 0; i < l->n; i++) {
@@ -215,6 +226,7 @@ uint32_t push_bytes(uint32_t op)
     case BL_OP_ROPE_TABLE: return sizeof l->push.rope_table;
     case BL_OP_ROPE: return sizeof l->push.rope;
     case BL_OP_KV_STORE: return sizeof l->push.kv_store;
+    case BL_OP_ROPE_STORE: return sizeof l->push.rope_store;
     case BL_OP_ATTENTION: return sizeof l->push.attention;
     case BL_OP_UNARY: return sizeof l->push.unary;
     case BL_OP_BINARY: return sizeof l->push.binary;

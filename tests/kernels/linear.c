@@ -14,15 +14,11 @@ struct shape {
 
 static void quantize(const float *x, uint32_t k, uint32_t m, struct bl_q8_block *y)
 {
-    struct bl_cpu_kernel kernel;
     static uint32_t step[BL_STEP_PAGES];
     step[BL_STEP_N_ROWS] = m;
     struct bl_params_quantize push = {.columns = k};
-    if (!bl_cpu_kernel_find((struct bl_kernel_key){.op = BL_OP_QUANTIZE, .activation = BL_FMT_Q8}, 1u << BL_CPU_C, &kernel))
-        abort();
     void *bindings[] = {step, (void *)(uintptr_t)x, y};
-    struct bl_cpu_call call = {bindings, &push, {((k + 31) / 32 + kernel.tile[0] - 1) / kernel.tile[0], m, 1}};
-    kernel.fn(&call, 0, call.grid[0] * call.grid[1], NULL);
+    run_level_c((struct bl_kernel_key){.op = BL_OP_QUANTIZE, .activation = BL_FMT_Q8}, bindings, &push, (k + 31) / 32, m);
 }
 
 static float *original_x; /* the f32 activations behind the q8 input of the case */
@@ -127,6 +123,15 @@ static void check_single_rows(const struct launch *all, uint32_t m)
     launch_free(&one);
 }
 
+/* For mix, any format that fits k and the activations. */
+static uint32_t pick_format(struct bl_kernel_key key, uint32_t k)
+{
+    uint32_t format = key.weight;
+    while (format == BL_FMT_MIX || k % bl_formats[format].block_elements || (key.activation == BL_FMT_Q8 && !bl_formats[format].is_quantized))
+        format = 1 + random_below(BL_FMT_WEIGHT_COUNT - 1);
+    return format;
+}
+
 static void check_shape(struct bl_kernel_key key, const struct shape *shape)
 {
     static const char *const style_names[] = {"uniform", "extremes", "sparse", "loud", "zeros"};
@@ -147,11 +152,7 @@ static void check_shape(struct bl_kernel_key key, const struct shape *shape)
     l.push.linear = (struct bl_params_linear){.k = k, .n_segments = shape->n_segments};
     for (uint32_t s = 0; s < shape->n_segments; s++) {
         const uint32_t n = shape->n[s], flags = random_below(4), stride = n + 3 * random_below(2);
-        formats[s] = key.weight;
-        if (key.weight == BL_FMT_MIX) /* any format that fits k and the activations */
-            do
-                formats[s] = 1 + random_below(BL_FMT_WEIGHT_COUNT - 1);
-            while (k % bl_formats[formats[s]].block_elements || (key.activation == BL_FMT_Q8 && !bl_formats[formats[s]].is_quantized));
+        formats[s] = pick_format(key, k);
         l.push.linear.segment[s].n = n;
         l.push.linear.segment[s].format = formats[s];
         l.push.linear.segment[s].flags = flags;
@@ -187,6 +188,84 @@ static void check_shape(struct bl_kernel_key key, const struct shape *shape)
     launch_free(&l);
 }
 
+/* ---- with a GLU ---- */
+
+/* linear, linear and glu by level C: the same bits. */
+static bool glu_oracle(const struct launch *l)
+{
+    struct bl_params_linear linear = l->push.linear;
+    const uint32_t n = linear.segment[0].n, stride = linear.segment[0].stride, m = ((const uint32_t *)l->bindings[0])[BL_STEP_N_ROWS];
+    const bool q8 = linear.glu & BL_LINEAR_GLU_Q8;
+    const size_t row_bytes = q8 ? n / 32 * sizeof(struct bl_q8_block) : n * sizeof(float);
+    const size_t stride_bytes = q8 ? stride / 32 * sizeof(struct bl_q8_block) : stride * sizeof(float);
+    float *gate = malloc((size_t)n * m * sizeof *gate), *up = malloc((size_t)n * m * sizeof *up);
+    uint8_t *y = malloc(row_bytes * m);
+    const struct bl_params_glu glu = {.columns = n, .rows = linear.rows, .kind = linear.glu & BL_LINEAR_GLU_KIND};
+    linear.glu = 0;
+    linear.segment[0].stride = linear.segment[1].stride = n;
+    void *of_linear[] = {l->bindings[0], l->bindings[1], l->bindings[2], NULL, NULL, gate, l->bindings[6], NULL, NULL, up};
+    run_level_c(l->key, of_linear, &linear, 2 * ((n + BL_LINEAR_ALIGN - 1) / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN), m);
+    run_level_c((struct bl_kernel_key){.op = BL_OP_GLU, .activation = q8 ? BL_FMT_Q8 : BL_FMT_F32}, (void *[]){l->bindings[0], gate, up, y}, &glu, n, m);
+    bool ok = true;
+    for (uint32_t r = 0; r < m; r++)
+        ok &= !memcmp(y + r * row_bytes, l->buffers[5].expected + r * stride_bytes, row_bytes);
+    free(gate);
+    free(up);
+    free(y);
+    return ok;
+}
+
+static void check_glu(struct bl_kernel_key key, uint32_t n, uint32_t k, uint32_t m, uint32_t kind, bool q8)
+{
+    struct launch l;
+    launch_init(&l, key);
+    const uint32_t bucket = m + 2 < BL_STEP_MAX_ROWS ? m + 2 : BL_STEP_MAX_ROWS;
+    const enum style style = (enum style)(kind % 3 == 2 ? SPARSE : UNIFORM);
+    snprintf(l.label, sizeof l.label, "glu kind=%u n=%u k=%u m=%u%s", kind, n, k, m, q8 ? " to q8" : "");
+    random_seed_for(l.label);
+    launch_step(&l, m, m, 0);
+    float *x = malloc((size_t)k * m * sizeof *x);
+    fill_floats(x, (size_t)k * m, style);
+    if (key.activation == BL_FMT_Q8)
+        quantize(x, k, m, launch_input(&l, (size_t)m * (k / 32) * sizeof(struct bl_q8_block), 4 * random_below(16)));
+    else
+        memcpy(launch_input(&l, (size_t)k * m * sizeof(float), 4 * random_below(16)), x, (size_t)k * m * sizeof(float));
+    const uint32_t stride = n + (q8 ? 32 : 3) * random_below(2);
+    l.push.linear = (struct bl_params_linear){.k = k, .n_segments = 2, .glu = BL_LINEAR_GLU + kind + (q8 ? BL_LINEAR_GLU_Q8 : 0u)};
+    for (uint32_t s = 0; s < 2; s++) {
+        const uint32_t format = pick_format(key, k);
+        l.push.linear.segment[s].n = n;
+        l.push.linear.segment[s].format = format;
+        fill_weights(launch_input(&l, weight_bytes(format, n, k), random_below(64)), format, n, k, style);
+        launch_none(&l);
+        launch_none(&l);
+        if (s == 0)
+            launch_output(&l, (size_t)bucket * stride / (q8 ? 32 : 1) * (q8 ? sizeof(struct bl_q8_block) : sizeof(float)), 4 * random_below(16));
+        else
+            launch_none(&l);
+    }
+    l.push.linear.segment[0].stride = stride;
+    l.columns = (n + BL_LINEAR_ALIGN - 1) / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN;
+    l.rows = bucket;
+    launch_check(&l, glu_oracle);
+    free(x);
+    launch_free(&l);
+}
+
+static void check_glus(struct bl_kernel_key key)
+{
+    static const uint32_t n_list[] = {1, 31, 32, 33, 64, 96, 160}, m_small[] = {2, 3, 5, 7, 8}, m_large[] = {9, 17, 2, 33, 70};
+    const uint32_t elements = bl_formats[key.weight].block_elements;
+    for (uint32_t kind = 0; kind < BL_UNARY_SCALE; kind++) {
+        const uint32_t k = key.weight == BL_FMT_MIX || elements == 256 ? 256 * (1 + kind % 2) : elements == 32 ? 96 + 64 * (kind % 3) : 7 + 31 * kind;
+        const uint32_t m = key.row_class == BL_ROWS_1 ? 1 : key.row_class == BL_ROWS_8 ? m_small[kind % 5] : m_large[kind % 5];
+        check_glu(key, n_list[kind % 7], k, m, kind, false);
+        check_glu(key, 32 * (1 + kind % 4), k, m, kind, true);
+    }
+    if (key.row_class == BL_ROWS_512 && !options.quick)
+        check_glu(key, 64, elements == 256 ? 256 : 64, BL_STEP_MAX_ROWS, BL_UNARY_SILU, true);
+}
+
 void check_linear(struct bl_kernel_key key)
 {
     static const uint32_t k_blocks32[] = {32, 96, 1056}, k_blocks256[] = {256, 512, 2304}, k_floats[] = {1, 7, 31, 172, 512};
@@ -217,4 +296,5 @@ void check_linear(struct bl_kernel_key key)
         struct shape full = {.n_segments = 1, .n = {33}, .k = elements == 256 ? 256 : 64, .m = BL_STEP_MAX_ROWS, .style = UNIFORM};
         check_shape(key, &full);
     }
+    check_glus(key);
 }

@@ -47,6 +47,7 @@ static void check(struct bl_kernel_key key)
         check_linear(key);
         break;
     case BL_OP_KV_STORE:
+    case BL_OP_ROPE_STORE:
     case BL_OP_ATTENTION:
         check_attention(key);
         break;
