@@ -148,16 +148,57 @@ static bl_status add_segments(const struct vk_list *list, const struct bl_record
     return BL_OK;
 }
 
+/* A part of a launch that another kernel, or the same one, makes. */
+static bl_status add_part(const struct vk_list *list, const struct bl_recorded_dispatch *whole, bl_kernel *kernel, uint32_t format,
+                          const bl_binding *bindings, uint32_t n_bindings, const void *push, uint32_t push_bytes, uint32_t columns,
+                          struct vk_dispatch **first)
+{
+    struct bl_recorded_dispatch part = *whole;
+    part.kernel = kernel;
+    part.bindings = bindings;
+    part.n_bindings = n_bindings;
+    part.push = push;
+    part.push_bytes = push_bytes;
+    part.grid[0] = (columns + kernel->tile[0] - 1) / kernel->tile[0];
+    return add_dispatch(list, &part, format, first);
+}
+
+/* Queries, keys and values are a dispatch each, which need not wait for each other. */
+static bl_status add_rope_store(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, struct vk_dispatch **first)
+{
+    struct bl_params_rope_store p;
+    bl_kernel *rope, *store;
+    const uint32_t format = recorded->kernel->key.weight;
+    const bl_binding *b = recorded->bindings;
+    memcpy(&p, recorded->push, sizeof p);
+    const struct bl_params_rope q = {p.n_head, p.d_k, p.n_rot, p.layout}, k = {p.n_head_kv, p.d_k, p.n_rot, p.layout};
+    const struct bl_params_kv_store v = {p.n_head_kv, p.d_v, p.n_pages};
+    const bl_binding of_q[] = {b[0], b[1], b[4], b[5]}, of_k[] = {b[0], b[2], b[6], b[4]}, of_v[] = {b[0], b[3], b[7]};
+    BL_TRY(bl_kernel_find(list->base.device, "rope_f32", &rope));
+    BL_TRY(bl_kernel_find(list->base.device, format == BL_FMT_F16 ? "kv_store_f16_f32" : "kv_store_f32_f32", &store));
+    BL_TRY(add_part(list, recorded, rope, BL_FMT_NONE, of_q, 4, &q, sizeof q, p.n_head, first));
+    BL_TRY(add_part(list, recorded, recorded->kernel, format, of_k, 4, &k, sizeof k, p.n_head_kv, first));
+    return add_part(list, recorded, store, format, of_v, 3, &v, sizeof v, p.n_head_kv, first);
+}
+
+static bl_status add_dispatches(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, struct vk_dispatch **first)
+{
+    const struct bl_kernel_key key = recorded->kernel->key;
+    if (key.op == BL_OP_MATVEC || key.op == BL_OP_MATMUL)
+        return add_segments(list, recorded, first);
+    if (key.op == BL_OP_ROPE_STORE)
+        return add_rope_store(list, recorded, first);
+    return add_dispatch(list, recorded, key.weight, first);
+}
+
 bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_dispatch *recorded)
 {
     struct vk_node *node = NULL;
     struct vk_list *list = (struct vk_list *)base;
     struct vk_dispatch *dispatches = NULL;
-    const struct bl_kernel_key key = recorded->kernel->key;
     assert(id == list->n_nodes);
     (void)id;
-    bl_status status = key.op == BL_OP_MATVEC || key.op == BL_OP_MATMUL ? add_segments(list, recorded, &dispatches)
-                                                                        : add_dispatch(list, recorded, key.weight, &dispatches);
+    bl_status status = add_dispatches(list, recorded, &dispatches);
     if (status == BL_OK)
         status = add_node(list, recorded->lane, recorded->waits, recorded->n_waits, &node);
     if (status != BL_OK) {
