@@ -120,10 +120,11 @@ struct vk_kernel {
 };
 
 struct vk_dispatch {
-    struct vk_dispatch *next;    /* of the same node, free of this one: the segments of a grouped launch */
+    struct vk_dispatch *next;    /* of the same node: the parts of a launch */
+    bool follows;                /* those that come before it in the node; else it is free of them */
     VkPipeline pipeline;
     VkDescriptorSet set;
-    VkDescriptorBufferInfo bindings[VK_BINDINGS];
+    VkDescriptorBufferInfo bindings[VK_BINDINGS]; /* no buffer: the list's scratch */
     uint32_t grid[3];
     struct vk_push push;
 };
@@ -149,6 +150,9 @@ struct vk_list {
     uint32_t n_nodes, capacity, n_waves, n_dispatches;
     VkDescriptorPool sets;
     uint32_t wave_of_lane[BL_MAX_LANES];
+    bl_buffer *scratch;          /* or NULL; one for all nodes that want some, so each of these has a wave of its own */
+    uint64_t scratch_bytes;
+    uint32_t scratch_wave;
     VkCommandPool pool;
     struct vk_commands plain, timed; /* timed: recorded when the first submission with timings comes */
     VkQueryPool queries;             /* two time stamps per node */
