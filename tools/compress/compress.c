@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "compress/gguf_write.h"
 #include "compress/parallel.h"
+#include "compress/progress.h"
 #include "compress/report.h"
 #include "compress/round.h"
 #include "model/xq.h"
@@ -59,6 +60,7 @@ static void measure_input(void *user, uint32_t i, uint32_t worker)
         if (w->job.matrices[k].input == i)
             status = xq_measure(&w->job, &w->job.matrices[k], &p, w->options->outlier_loss, &w->measured[k]);
     xq_prepared_free(&p);
+    xq_stage_step(1);
     if (status != BL_OK && !atomic_exchange(&m->failed, true)) {
         m->status = status;
         snprintf(m->line, sizeof m->line, "%s", bl_error_text());
@@ -68,7 +70,9 @@ static void measure_input(void *user, uint32_t i, uint32_t worker)
 static bl_status measure_all(struct work *w)
 {
     struct measuring m = {.work = w};
+    xq_stage_begin("measure", w->job.n_inputs, w->options->quiet);
     xq_parallel(w->options->threads, w->job.n_inputs, measure_input, &m);
+    (void)xq_stage_end(NULL);
     if (m.status != BL_OK)
         return bl_error_push(m.status, __FILE__, __LINE__, "%s", m.line);
     return BL_OK;
@@ -236,8 +240,10 @@ static bl_status write_tensors(struct work *w, struct xq_writer *writer, struct 
 {
     struct xq_prepared p = {0};
     bl_status status = BL_OK;
+    xq_stage_begin("round", result->bytes, w->options->quiet);
     for (uint32_t t = 0; t < w->n_tensors && status == BL_OK; t++) {
         const uint32_t i = w->matrix_of_tensor[t];
+        xq_stage_step(w->tensors[t].bytes);
         if (i == BL_NO_ID) {
             status = xq_writer_add(writer, bl_model_file_data(w->job.file) + bl_model_file_tensor_at(w->job.file, w->source_of_tensor[t])->offset);
         } else if (i & INPUT) { /* its matrices follow */
@@ -251,6 +257,7 @@ static bl_status write_tensors(struct work *w, struct xq_writer *writer, struct 
         result->loss += i < w->job.n_matrices ? w->rows[i].loss : 0;
     }
     xq_prepared_free(&p);
+    (void)xq_stage_end(NULL);
     return status;
 }
 
