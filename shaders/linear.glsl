@@ -1,6 +1,15 @@
 /* linear.glsl: what the matrix products share (struct bl_params_linear): which outputs and rows a workgroup has, and how one is stored. A
  * dispatch is one segment. Its bindings: step, x, W, bias, residual, y. */
+#ifdef TEXELS
+#include "texels.glsl"
+#define W(i) word_of(texels_w, push.at[2] + (i))
+#define X(i) word_of(texels_x, push.at[1] + (i))
+#define W_WINDOW(i, n) window(texels_w, push.at[2] + (i), n)
+#define X_WINDOW(i, n) window(texels_x, push.at[1] + (i), n)
+#else
 #define W(i) B2(i)
+#define X(i) B1(i)
+#endif
 #include "unpack.glsl"
 layout(local_size_x_id = 3) in;
 layout(constant_id = 2) const uint ROWS = 1;  /* rows of a workgroup, 1 or 8; more rows are more workgroups along y */

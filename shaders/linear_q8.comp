@@ -41,13 +41,25 @@ void main()
     for (uint b0 = 0; b0 < blocks; b0 += LANES) {
         uint b = b0 + lane();
         if (b < blocks) {
-            Weights w0 = load_weights(min(o0, n - 1) * bytes, b), w1 = load_weights(min(o0 + 1, n - 1) * bytes, b);
-            Weights w2 = load_weights(min(o0 + 2, n - 1) * bytes, b), w3 = load_weights(min(o0 + 3, n - 1) * bytes, b);
+            Weights w0, w1, w2, w3;
+            if (IS_K) {
+                w0 = load_weights(min(o0, n - 1) * bytes, b);
+                w1 = load_weights(min(o0 + 1, n - 1) * bytes, b);
+                w2 = load_weights(min(o0 + 2, n - 1) * bytes, b);
+                w3 = load_weights(min(o0 + 3, n - 1) * bytes, b);
+            } else {
+                uvec4 at = min(uvec4(o0, o0 + 1, o0 + 2, o0 + 3), n - 1) * bytes + b * BLOCK_BYTES;
+                Words s0 = load_words(at.x / 4), s1 = load_words(at.y / 4), s2 = load_words(at.z / 4), s3 = load_words(at.w / 4);
+                w0 = weights_of_block(unpack_small(at.x, s0));
+                w1 = weights_of_block(unpack_small(at.y, s1));
+                w2 = weights_of_block(unpack_small(at.z, s2));
+                w3 = weights_of_block(unpack_small(at.w, s3));
+            }
             [[unroll]] for (uint r = 0; r < ROWS; r++) {
                 if (r0 + r >= m)
                     continue;
                 uint x = ((r0 + r) * blocks + b) * Q8_WORDS, at = ((group() * ROWS + r) * LANES + lane()) * 2;
-                precise float d = F(B1(x));
+                precise float d = F(X(x));
                 if (LANES > 1)
                     terms[at + 1] = vec4(0.0); /* adds nothing: a sum that began with +0 is never -0 */
                 for (uint fine = 0; fine < (d > limit[r] ? 2 : 1); fine++) {

@@ -221,19 +221,25 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
     device->budget = extensions.budget;
     snprintf(device->name, sizeof device->name, "%s", properties.properties.deviceName);
     find_features(device, &extensions, &features);
-    const bool dot = features.dot.shaderIntegerDotProduct;
+    device->dot = features.dot.shaderIntegerDotProduct;
     device->timeline = features.timeline.timelineSemaphore;
     BL_TRY(choose_family(device, limits));
     BL_TRY(create_device(device, &extensions, &features));
     device->base.fns = &fns;
     device->offset_alignment = limits->minStorageBufferOffsetAlignment < 4 ? 4 : limits->minStorageBufferOffsetAlignment;
+    const bool software = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    device->texels = software && limits->maxTexelBufferElements >= limits->maxStorageBufferRange / 16;
+    if (device->texels && device->offset_alignment < limits->minTexelBufferOffsetAlignment)
+        device->offset_alignment = limits->minTexelBufferOffsetAlignment;
+    if (device->texels && device->offset_alignment < 16)
+        device->offset_alignment = 16;
     const bool unified = is_unified(&device->memory);
     if (extensions.import && unified && device->fns.GetMemoryHostPointerPropertiesEXT)
         device->import_alignment = host.minImportedHostPointerAlignment;
     BL_TRY(vk_layout_create(device));
     vk_cache_open(device, cache_dir);
-    /* A descriptor begins at most minStorageBufferOffsetAlignment before its binding. */
-    uint64_t most = limits->maxStorageBufferRange - limits->minStorageBufferOffsetAlignment;
+    /* A descriptor begins at most offset_alignment before its binding. */
+    uint64_t most = limits->maxStorageBufferRange - device->offset_alignment;
     device->base.caps = (bl_caps){
         .backend = "vulkan",
         .name = device->name,
@@ -245,10 +251,10 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
         .max_bindings = 2 + 4 * BL_LINEAR_SEGMENTS,
         .max_binding_bytes = most,
         .buffer_alignment = 4,
-        .n_ways = dot ? VK_WAYS : VK_WAYS - 1,
+        .n_ways = VK_WAYS,
         .coherent = true,
         .timestamps = device->ns_per_tick > 0,
-        .software = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
+        .software = software,
         .unified = unified,
     };
     snprintf(device->driver, sizeof device->driver, "%08x", properties.properties.driverVersion);

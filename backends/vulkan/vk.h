@@ -28,8 +28,9 @@ struct vk_device_fns {
 #include "vk_fns.def"
 };
 
-#define VK_WAYS 3u /* kernel.c: for processors, for GPUs, for GPUs that multiply packed bytes (the last, so that n_ways may leave it out) */
+#define VK_WAYS 4u /* kernel.c: for processors, for GPUs, for GPUs that multiply packed bytes, for processors that fetch texels well */
 #define VK_BINDINGS 6u /* storage buffers per shader: what every device has, and what every op but a grouped linear needs */
+#define VK_TEXELS 2u /* more bindings of the way with texels: bindings 2 and 1 once more */
 /* The push constants of every shader. */
 struct vk_push {
     uint32_t params[16], at[VK_BINDINGS]; /* at: words from the descriptor's aligned offset to the binding */
@@ -67,6 +68,7 @@ struct vk_device {
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[256], driver[16];
     bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
+    bool dot, texels;                    /* packed bytes are multiplied; any binding may be read as texels, too */
     double ns_per_tick;                  /* of time stamps; 0: there are none */
     uint64_t stamp_mask;
     uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
@@ -125,6 +127,7 @@ struct vk_dispatch {
     VkPipeline pipeline;
     VkDescriptorSet set;
     VkDescriptorBufferInfo bindings[VK_BINDINGS]; /* no buffer: the list's scratch */
+    VkBufferView texels[VK_TEXELS]; /* or none */
     uint32_t grid[3];
     struct vk_push push;
 };
@@ -189,6 +192,8 @@ void vk_buffer_destroy(bl_buffer *buffer);
 bl_status vk_layout_create(struct vk_device *device) BL_MUST_USE;
 bl_status vk_kernel_create(bl_device *device, struct bl_kernel_key key, bl_kernel **out) BL_MUST_USE;
 void vk_kernel_destroy(bl_kernel *kernel);
+/* Whether its products read weights and activations as texels, too. */
+bool vk_kernel_has_texels(const bl_kernel *kernel);
 /* The kernel's pipeline for weights of this format. Any thread. */
 bl_status vk_kernel_pipeline(bl_kernel *kernel, uint32_t format, VkPipeline *out) BL_MUST_USE;
 
