@@ -65,7 +65,7 @@ struct vk_device {
     bool timeline;                       /* VK_KHR_timeline_semaphore */
     struct vk_track tracks[VK_TRACKS];
     VkPhysicalDeviceMemoryProperties memory;
-    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[256], driver[16];
+    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[1024], driver[16];
     bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
     bool dot, texels;                    /* packed bytes are multiplied; any binding may be read as texels, too */
