@@ -6,12 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A module of SPIR-V, or one per weight format. */
+/* A module among the device's: where it begins, how many words it has; or one per weight format. */
 struct code {
-    const uint32_t *words;
-    size_t bytes;
+    uint32_t first, words;
 };
-#define CODE(name) {spirv_##name, sizeof spirv_##name}
+#define CODE(name) {SPIRV_##name}
 
 /* "_solo": made for one lane per output. "_dot": with products of packed bytes. */
 static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
@@ -157,8 +156,8 @@ static bl_status make_pipeline(struct vk_device *device, const struct row *row, 
     const uint32_t constants[4] = {q8, shape.rows ? shape.rows : row->variant, shape.invocations, shape.lanes};
     const VkSpecializationMapEntry entries[4] = {{1, 0, 4}, {2, 4, 4}, {3, 8, 4}, {4, 12, 4}};
     const VkSpecializationInfo specialization = {4, entries, sizeof constants, constants};
-    const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = source->bytes,
-                                           .pCode = source->words};
+    const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = source->words * sizeof(uint32_t),
+                                           .pCode = device->modules + source->first};
     VkShaderModule module = VK_NULL_HANDLE;
     BL_TRY(vk_answer(device, device->fns.CreateShaderModule(device->handle, &code, NULL, &module), "vkCreateShaderModule"));
     const VkComputePipelineCreateInfo info = {
