@@ -12,6 +12,7 @@ const uint FMT_Q2_K = 9, FMT_Q3_K = 10, FMT_Q4_K = 11, FMT_Q5_K = 12, FMT_Q6_K =
 const uint EMBED_COLUMNS = 0, EMBED_N_IDS = 1, EMBED_SOURCE = 2, EMBED_FIRST = 3, EMBED_COUNT = 4;
 const uint LINEAR_K = 0, LINEAR_ROWS = 2; /* a shader sees a launch of one segment */
 const uint LINEAR_N = 4, LINEAR_FLAGS = 6, LINEAR_STRIDE = 7, LINEAR_BIAS = 1, LINEAR_RESIDUAL = 2;
+const uint LINEAR_GLU = 3, LINEAR_GLU_KIND = 0xff, LINEAR_GLU_Q8 = 0x200;
 const uint QUANTIZE_COLUMNS = 0, QUANTIZE_ROWS = 1;
 const uint NORM_COLUMNS = 0, NORM_GROUPS = 1, NORM_ROWS = 2, NORM_FLAGS = 3, NORM_EPS = 4, NORM_WEIGHT = 1, NORM_BIAS = 2;
 const uint ROPE_TABLE_N_ROT = 0, ROPE_TABLE_ATTN_FACTOR = 1;

@@ -215,13 +215,28 @@ static void bind_scratch(struct vk_dispatch *dispatch, uint32_t binding, uint64_
     dispatch->push.at[binding] = 0;
 }
 
-/* Gate and up are products of their own, into scratch; what is made of both follows. */
+/* Gate and up in one format: one dispatch. */
+static bl_status add_glu_at_once(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, bl_kernel *kernel,
+                                 const struct bl_params_linear *p, struct vk_dispatch **first)
+{
+    const bl_binding *b = recorded->bindings, bindings[] = {b[0], b[1], b[2], b[6], b[3], b[5]};
+    struct bl_params_linear one = {.k = p->k, .n_segments = 1, .rows = p->rows, .glu = p->glu};
+    struct bl_recorded_dispatch all = *recorded;
+    one.segment[0] = p->segment[0];
+    all.grid[1] = (recorded->grid[1] * recorded->kernel->tile[1] + kernel->tile[1] - 1) / kernel->tile[1];
+    return add_part(list, &all, kernel, one.segment[0].format, bindings, 6, &one, offsetof(struct bl_params_linear, segment[1]), one.segment[0].n, first);
+}
+
+/* Else gate and up are products of their own, into scratch; what is made of both follows. */
 static bl_status add_glu(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, struct vk_dispatch **first, uint64_t *scratch_bytes)
 {
     struct bl_params_linear p;
     bl_kernel *glu;
     const bl_binding *b = recorded->bindings;
     memcpy(&p, recorded->push, sizeof p);
+    BL_TRY(vk_kernel_with_glu(recorded->kernel, &glu));
+    if (glu && p.segment[0].format == p.segment[1].format)
+        return add_glu_at_once(list, recorded, glu, &p, first);
     const uint32_t n = p.segment[0].n;
     const uint64_t rows = (uint64_t)recorded->grid[1] * recorded->kernel->tile[1], half = (rows * n * 4 + 255) & ~UINT64_C(255);
     for (uint32_t s = 0; s < 2; s++) {

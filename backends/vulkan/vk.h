@@ -119,6 +119,7 @@ struct vk_kernel {
     bl_kernel base;
     uint32_t row, way;           /* of kernel.c's table */
     pthread_mutex_t lock;
+    bl_kernel *with_glu;                /* lock: or NULL; vk_kernel_with_glu */
     VkPipeline pipelines[BL_FMT_COUNT]; /* lock: by weight format: all but mix have one, mix makes those that its segments name */
 };
 
@@ -195,6 +196,8 @@ void vk_buffer_destroy(bl_buffer *buffer);
 bl_status vk_layout_create(struct vk_device *device) BL_MUST_USE;
 bl_status vk_kernel_create(bl_device *device, struct bl_kernel_key key, bl_kernel **out) BL_MUST_USE;
 void vk_kernel_destroy(bl_kernel *kernel);
+/* What makes a linear that ends in a GLU at once, gate and up in one format; NULL: nothing does, in this way. The kernel keeps it. */
+bl_status vk_kernel_with_glu(bl_kernel *kernel, bl_kernel **out) BL_MUST_USE;
 /* Whether its products read weights and activations as texels, too. */
 bool vk_kernel_has_texels(const bl_kernel *kernel);
 /* The kernel's pipeline for weights of this format. Any thread. */
