@@ -123,7 +123,7 @@ __device__ __forceinline__ void bl_matmul_plane(const bl_scales (&w)[2], const u
 
 template <int FORMAT>
 __device__ __forceinline__ void bl_matmul_q8_tile(const bl_cuda_args &args, const bl_linear_place &t, SHARED_PARAMETER(uint32_t) staged,
-                                                  SHARED_PARAMETER(float) limit)
+                                                  SHARED_PARAMETER(float) limit, float (&acc)[BL_MATMUL_TILES][4])
 {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, blocks = t.k / 32;
     const uint32_t output = t.output + warp % 2 * 16 + lane / 4, first = warp / 2 * 8 * BL_MATMUL_TILES;
@@ -133,7 +133,6 @@ __device__ __forceinline__ void bl_matmul_q8_tile(const bl_cuda_args &args, cons
 #pragma unroll
     for (uint32_t r = 0; r < 2; r++) /* outputs that are not there repeat the last one and are never stored */
         row[r] = t.weights + bl_min(output + 8 * r, t.n - 1) * row_bytes;
-    float acc[BL_MATMUL_TILES][4] = {};
     bl_matmul_stage(t, x, 0, staged);
     for (uint32_t b = 0; b < blocks; b++) {
         if (b + 1 < blocks) {
@@ -173,36 +172,46 @@ __device__ __forceinline__ void bl_matmul_q8_tile(const bl_cuda_args &args, cons
         }
         __syncthreads();
     }
-#pragma unroll
-    for (uint32_t tile = 0; tile < BL_MATMUL_TILES; tile++)
-#pragma unroll
-        for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t r = first + 8 * tile + lane % 4 * 2 + i % 2, o = output + i / 2 * 8;
-            if (r < t.rows && o < t.n)
-                bl_linear_store(args, t, o, r, acc[tile][i]);
-        }
 }
 
 template <int FORMAT> __device__ __forceinline__ void bl_matmul_q8(const bl_cuda_args &args)
 {
     SHARED(uint32_t, staged, 2 * BL_MATMUL_ROWS * BL_STAGED_WORDS);
     SHARED(float, limit, BL_MATMUL_ROWS);
+    static_assert(33 * BL_MATMUL_ROWS <= 2 * BL_MATMUL_ROWS * BL_STAGED_WORDS, "results fit where activations were");
     bl_linear_place t;
-    if (!bl_linear_find<BL_MATMUL_OUTPUTS, BL_MATMUL_ROWS>(args, t))
+    if (!bl_linear_find_at<BL_MATMUL_ROWS>(args, blockIdx.x * BL_MATMUL_OUTPUTS, t))
         return;
     bl_matmul_limits(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), limit);
-    if (FORMAT != BL_FMT_MIX) {
-        bl_matmul_q8_tile<FORMAT == BL_FMT_MIX ? BL_FMT_Q8_0 : FORMAT>(args, t, staged, limit);
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, output = warp % 2 * 16 + lane / 4, first = warp / 2 * 8 * BL_MATMUL_TILES;
+    const bool is_glu = bl_push<bl_params_linear>(args).glu;
+    float acc[BL_MATMUL_TILES][4] = {};
+    volatile float gate[BL_MATMUL_TILES][4]; /* in memory: the second side needs the registers */
+#pragma unroll 1
+    for (uint32_t side = 0; side < (is_glu ? 2 : 1); side++) {
+        if (side == 1) {
+            bl_linear_side(args, t, 1);
+#pragma unroll
+            for (uint32_t i = 0; i < 4 * BL_MATMUL_TILES; i++) {
+                gate[i / 4][i % 4] = acc[i / 4][i % 4];
+                acc[i / 4][i % 4] = 0;
+            }
+        }
+        bl_of_format<FORMAT, false>(t.format, [&](auto tag) { bl_matmul_q8_tile<tag.format>(args, t, staged, limit, acc); });
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < 4 * BL_MATMUL_TILES; i++) {
+        const uint32_t r = first + i / 4 * 8 + lane % 4 * 2 + i % 2, o = output + i / 2 % 2 * 8;
+        const float y = acc[i / 4][i % 4];
+        if (is_glu)
+            staged[r * 33 + o] = bl_f32_bits(bl_linear_glu(args, gate[i / 4][i % 4], y));
+        else if (r < t.rows && t.output + o < t.n)
+            bl_linear_store(args, t, t.output + o, r, y);
+    }
+    if (!is_glu)
         return;
-    }
-    switch (t.format) {
-#define BL_CASE(NAME)                                              \
-    case BL_FMT_##NAME:                                            \
-        if (FORMAT == BL_FMT_MIX)                                  \
-            bl_matmul_q8_tile<BL_FMT_##NAME>(args, t, staged, limit); \
-        break;
-        BL_FOR_QUANTS(BL_CASE)
-#undef BL_CASE
-    }
+    __syncthreads();
+    for (uint32_t r = warp; r < t.rows; r += BL_MATMUL_THREADS / 32)
+        bl_linear_store_glu(args, t, r, bl_bits_f32(staged[r * 33 + lane]));
 }
 #endif

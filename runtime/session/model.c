@@ -132,6 +132,7 @@ static bl_status open_model(bl_model *m, const char *path, const bl_model_params
     m->kv_format = p->kv == BL_NUMBER_F32 ? BL_FMT_F32 : BL_FMT_F16;
     m->gpu_layers = p->gpu_layers;
     m->fit = !p->no_fit;
+    m->deterministic = p->deterministic;
     m->fit_margin = p->fit_margin;
     BL_TRY(bl_devices_choose(m, &p->device));
     return bl_engine_init(m);
@@ -182,6 +183,7 @@ void bl_model_get_info(const bl_model *m, bl_model_info *info)
         .device = m->n_parts ? bl_device_caps(m->parts[0].on->device)->name : "none",
         .placement = m->placement,
         .fallback = m->fallback,
+        .inexact = m->inexact,
         .file_bytes = bl_model_file_bytes(m->file),
         .n_parameters = m->n_parameters,
         .weight_bytes_per_token = m->weight_bytes_per_token,

@@ -172,7 +172,7 @@ class Files(Case):
         self.assertEqual([launch['id'] for launch in doc['launches']], list(range(len(doc['launches']))))
         dot = self.ok('graph', model, '--dot')[0].decode()
         self.assertTrue(dot.startswith('digraph bitloom {') and dot.rstrip().endswith('}'))
-        self.assertEqual(self.ok('graph', model, '--dot', '--schedule', 'serial')[0].count(b' [label="'), 23)
+        self.assertEqual(self.ok('graph', model, '--dot', '--schedule', 'serial')[0].count(b' [label="'), 27)
         if shutil.which('dot'):
             self.assertEqual(subprocess.run(['dot', '-Tcanon'], input=dot.encode(), capture_output=True).returncode, 0)
         for kind in ('serial', 'grouped', 'streams', 'grouped-streams'):

@@ -40,7 +40,7 @@ def text(program, tokens):
     if not model:
         print('BITLOOM_TEST_MODEL is not set')
         return 77
-    command = [program, 'run', '-m', model, '-p', 'The capital of France is', '-n', tokens, '--temp', '0', '--schedule', 'grouped-streams']
+    command = [program, 'run', '-m', model, '-p', 'The capital of France is', '-n', tokens, '--temp', '0', '--schedule', 'grouped-streams', '--deterministic']
     answers = [subprocess.run(command + ['--device', device], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
                for device in ['cpu', 'cuda:0']]
     print('cpu:  %r\ncuda: %r' % tuple(answers))

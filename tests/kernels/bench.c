@@ -109,7 +109,7 @@ static struct item *add_item(struct bl_kernel_key key, uint32_t level)
     return item;
 }
 
-static void add_linear(struct bl_kernel_key key, uint32_t level, uint32_t n, uint32_t k, uint32_t m, bool stream, uint32_t threads)
+static void add_linear(struct bl_kernel_key key, uint32_t level, uint32_t n, uint32_t k, uint32_t m, bool stream, uint32_t threads, bool glu)
 {
     k = k / bl_formats[key.weight].block_elements * bl_formats[key.weight].block_elements;
     struct item *item = add_item(key, level);
@@ -135,7 +135,16 @@ static void add_linear(struct bl_kernel_key key, uint32_t level, uint32_t n, uin
     launch_none(l);
     launch_none(l);
     launch_output(l, (size_t)n * m * sizeof(float), 0);
-    l->columns = (n + 31) / 32 * 32;
+    if (glu) { /* two matrices of half the rows: as much work as without */
+        l->push.linear.n_segments = 2;
+        l->push.linear.glu = BL_LINEAR_GLU + BL_UNARY_SILU + BL_LINEAR_GLU_Q8;
+        l->push.linear.segment[0].n = l->push.linear.segment[0].stride = n / 2;
+        l->push.linear.segment[1] = l->push.linear.segment[0];
+        fill_weights(launch_input(l, item->weight_bytes / 2, 0), key.weight, n / 2, k, UNIFORM);
+        for (uint32_t i = 0; i < 3; i++)
+            launch_none(l);
+    }
+    l->columns = glu ? n / 2 : (n + 31) / 32 * 32;
     l->rows = m;
     item->macs = (double)n * k * m;
     item->threads = threads;
@@ -145,7 +154,7 @@ static void add_linear(struct bl_kernel_key key, uint32_t level, uint32_t n, uin
         for (uint32_t i = 0; item->pool && i < item->copies; i++)
             memcpy(item->pool + i * item->weight_bytes, l->bindings[2], item->weight_bytes);
     }
-    snprintf(item->shape, sizeof item->shape, "n=%u k=%u m=%u %s %u thread%s", n, k, m, stream ? "memory" : "cache", threads, threads > 1 ? "s" : "");
+    snprintf(item->shape, sizeof item->shape, "n=%u k=%u m=%u%s %s %u thread%s", n, k, m, glu ? " glu" : "", stream ? "memory" : "cache", threads, threads > 1 ? "s" : "");
 }
 
 /* An op along rows: 16 rows of 2048 columns, stated as elements per second. */
@@ -220,28 +229,58 @@ static void add_attention(struct bl_kernel_key key, uint32_t level, uint32_t m, 
     snprintf(item->shape, sizeof item->shape, "heads=%u/%u d=%u m=%u context=%u", n_head, n_head_kv, d, m, context);
 }
 
+/* 16 rows of one sequence, 32 heads of 64 columns. */
+static void add_rope_store(struct bl_kernel_key key, uint32_t level)
+{
+    struct item *item = add_item(key, level);
+    if (!item)
+        return;
+    const uint32_t n_head = 16, n_head_kv = 8, d = 64, m = 16;
+    struct launch *l = &item->launch;
+    uint32_t *step = launch_step(l, m, m, 1);
+    step[BL_STEP_PAGE_STRIDE] = 1;
+    for (uint32_t r = 0; r < m; r++)
+        step[(uint32_t)BL_STEP_POS + r] = r;
+    l->push.rope_store = (struct bl_params_rope_store){.n_head = n_head, .n_head_kv = n_head_kv, .d_k = d, .d_v = d, .n_rot = d, .layout = BL_ROPE_NEOX, .n_pages = 1};
+    const uint32_t columns[] = {n_head * d, n_head_kv * d, n_head_kv * d, d};
+    for (uint32_t i = 0; i < 4; i++)
+        fill_floats(launch_input(l, (size_t)m * columns[i] * sizeof(float), 0), (size_t)m * columns[i], UNIFORM);
+    launch_output(l, (size_t)m * n_head * d * sizeof(float), 0);
+    for (uint32_t i = 0; i < 2; i++)
+        launch_output(l, (size_t)n_head_kv * BL_KV_PAGE * d * sizeof(float), 0);
+    l->columns = n_head + 2 * n_head_kv;
+    l->rows = m;
+    item->elements = l->columns * d * m;
+    snprintf(item->shape, sizeof item->shape, "heads=%u/%u d=%u m=%u", n_head, n_head_kv, d, m);
+}
+
 static void add_key(struct bl_kernel_key key, uint32_t level)
 {
     switch (key.op) {
     case BL_OP_MATVEC:
         if (key.weight == BL_FMT_MIX)
             return;
-        add_linear(key, level, 512, 1024, key.row_class == BL_ROWS_1 ? 1 : 4, false, 1);
+        add_linear(key, level, 512, 1024, key.row_class == BL_ROWS_1 ? 1 : 4, false, 1, false);
         if (key.row_class == BL_ROWS_1 && level != BL_CPU_C) {
-            add_linear(key, level, 4096, 2048, 1, true, 1);
-            add_linear(key, level, 4096, 2048, 1, true, 2);
+            add_linear(key, level, 512, 1024, 1, false, 1, true);
+            add_linear(key, level, 4096, 2048, 1, true, 1, false);
+            add_linear(key, level, 4096, 2048, 1, true, 2, false);
         }
         return;
     case BL_OP_MATMUL:
         if (key.weight == BL_FMT_MIX || level == BL_CPU_C) /* minutes of plain C */
             return;
-        add_linear(key, level, 1536, 576, 512, false, 1);
-        add_linear(key, level, 2048, 2048, 512, false, 1);
+        add_linear(key, level, 1536, 576, 512, false, 1, false);
+        add_linear(key, level, 1536, 576, 512, false, 1, true);
+        add_linear(key, level, 2048, 2048, 512, false, 1, false);
         return;
     case BL_OP_ATTENTION:
         add_attention(key, level, 1, 1024);
         if (level != BL_CPU_C)
             add_attention(key, level, 256, 512);
+        return;
+    case BL_OP_ROPE_STORE:
+        add_rope_store(key, level);
         return;
     case BL_OP_EMBED:
     case BL_OP_SELECT:

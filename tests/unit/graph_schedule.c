@@ -267,6 +267,27 @@ Test(graph_schedule, groups_are_limited)
     bl_graph_destroy(g);
 }
 
+/* norm, q + k + v, rope_store, attention, output, norm, gate + up, down; and the embedding, the table, the selection, a norm, the head. */
+Test(graph_schedule, eight_launches_per_layer_of_llama)
+{
+    static struct fake f;
+    struct bl_graph *g;
+    for (uint32_t n = 0; fake_family(n, &f, &g); n++) {
+        const bool is_llama = strcmp(f.source.arch, "llama") == 0;
+        cr_assert_eq(bl_graph_lower(g, true), BL_OK);
+        cr_assert_eq(bl_graph_fuse(g), BL_OK);
+        struct bl_schedule *s;
+        cr_assert_eq(bl_schedule_create(g, BL_SCHEDULE_GROUPED, &s), BL_OK);
+        if (is_llama)
+            cr_assert_eq(s->n_launches, 8 * g->n_kv_layers + 5, "%u launches of %u layers", s->n_launches, g->n_kv_layers);
+        bl_schedule_destroy(s);
+        bl_graph_destroy(g);
+        if (is_llama)
+            return;
+    }
+    cr_assert_fail("no family is llama");
+}
+
 /* The published numbers of the attention block: Q, K, V, two ropes, two stores, attention, output; and what the rewrites make of them. */
 Test(graph_schedule, attention_block_of_llama)
 {

@@ -82,7 +82,9 @@ typedef struct bl_caps {
     uint64_t buffer_alignment;    /* of binding offsets, a power of two; 1 = any */
     uint32_t max_queues;
     uint32_t n_threads;           /* CPU: threads that compute */
-    uint32_t n_ways;              /* ways that the kernels of some classes come in, with the same bits; 0: one */
+    uint32_t compute_units;       /* processors of the device that kernels are spread over; 0: not known */
+    uint32_t n_ways;              /* ways that the kernels of some classes come in; 0: one */
+    uint32_t ways_inexact;        /* bit 1 << way: its kernels round otherwise than the definition; all others give the same bits */
     bool coherent;                /* host writes need no bl_buffer_sync */
     bool timestamps;              /* bl_list_timings works */
     bool software;                /* a processor plays this device: a kernel takes seconds to make, and no race is worth it */
