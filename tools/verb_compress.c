@@ -31,8 +31,20 @@ int verb_compress(struct options *o)
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;
     }
-    if (!o->size == !(o->bits_per_weight > 0)) {
-        fprintf(stderr, "bitloom compress: give one of --size and --bpw\n");
+    if (o->method && strcmp(o->method, "xq") != 0) { /* baselines: as these methods are known, without outliers and sweeps */
+        options.method = strcmp(o->method, "gptq") == 0 ? XQ_METHOD_GPTQ : XQ_METHOD_RTN;
+        options.feedback = options.method == XQ_METHOD_GPTQ;
+        options.depth = (uint32_t)o->bits;
+        options.grouped = !o->group || strcmp(o->group, "0") != 0;
+        options.sweeps = 0;
+        options.outlier_loss = 0;
+    }
+    if ((o->size != NULL) + (o->bits_per_weight > 0) + (options.method != XQ_METHOD_XQ) != 1) {
+        fprintf(stderr, "bitloom compress: give one of --size and --bpw, or --bits with --method gptq or rtn\n");
+        return EXIT_USAGE;
+    }
+    if ((options.method != XQ_METHOD_XQ) != (o->bits > 0)) {
+        fprintf(stderr, "bitloom compress: --bits goes with --method gptq or rtn\n");
         return EXIT_USAGE;
     }
     if (o->size && !read_size(o->size, &options.size)) {

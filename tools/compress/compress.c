@@ -185,6 +185,11 @@ static bl_status allocate_all(struct work *w, struct xq_result *result)
     BL_TRY(list_tensors(w));
     const uint32_t n = w->first_strip[w->job.n_matrices];
     result->parameters = count_parameters(w);
+    if (w->options->method != XQ_METHOD_XQ) {
+        xq_allocate_uniform(w->strips, n, w->options->depth, w->options->grouped);
+        result->bytes = size_tensors(w);
+        return BL_OK;
+    }
     const uint64_t target = w->options->size ? w->options->size : (uint64_t)(w->options->bits_per_weight * (double)result->parameters / 8);
     xq_allocate_uniform(w->strips, n, 1, false);
     uint64_t fixed = size_tensors(w), fewest, most, spare = 0; /* everything but the strips; padding changes a little with the sizes */
@@ -309,7 +314,7 @@ bl_status xq_compress(const struct xq_options *options, struct xq_result *result
     const double started = now();
     if (is_same_file(options->in, options->out))
         BL_FAIL(BL_EINVAL, "%s: input and output are the same file", options->out);
-    (void)xq_coders();
+    xq_coders_make(options->method != XQ_METHOD_XQ);
     bl_status status = xq_blas_open(&w.blas);
     if (status == BL_OK)
         status = xq_job_open(&w.job, options->in);

@@ -4,10 +4,17 @@
 #include <bitloom/status.h>
 #include <stdbool.h>
 
+/* xq: learned depths. gptq: one depth for all columns, error feedback in the order of falling power, levels equally far apart; rtn: the same
+ * without feedback. Both keep to the container, so that a user can compare. */
+enum xq_method { XQ_METHOD_XQ, XQ_METHOD_GPTQ, XQ_METHOD_RTN };
+
 struct xq_options {
     const char *in, *out;
     uint64_t size;          /* target in bytes of the whole file; 0: bits_per_weight says */
     double bits_per_weight; /* of the whole file, over all parameters */
+    enum xq_method method;
+    uint32_t depth;         /* of the other methods */
+    bool grouped;           /* of the other methods: a scale for every 32 columns of a row */
     uint32_t threads;
     double damp;
     bool feedback;

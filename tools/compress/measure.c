@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define CLIP 3.0f
-#define SAMPLE 256u /* rows on which depths are tried */
+#define SAMPLE 96u /* rows on which depths are tried */
 
 void xq_measured_free(struct xq_measured *m)
 {
