@@ -26,7 +26,8 @@ static void device_close(bl_device *base)
 {
     struct vk_device *device = (struct vk_device *)base;
     if (device->handle && device->fns.DestroyDevice) {
-        vk_queue_free_spare(device);
+        vk_cache_close(device);
+        vk_tracks_finish(device);
         if (device->layout)
             device->fns.DestroyPipelineLayout(device->handle, device->layout, NULL);
         if (device->set_layout)
@@ -84,7 +85,7 @@ static const struct bl_device_fns fns = {
     .list_timings = vk_list_timings,
 };
 
-/* The first family that computes, and its time stamps. */
+/* The first family that computes, its time stamps, how many of its queues are used. */
 static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceLimits *limits)
 {
     VkQueueFamilyProperties families[32];
@@ -95,6 +96,7 @@ static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceL
     if (f == n)
         BL_FAIL(BL_EUNSUPPORTED, "%s: no queue family computes", device->name);
     device->family = f;
+    device->n_tracks = families[f].queueCount < VK_TRACKS || !device->timeline ? 1 : VK_TRACKS;
     const uint32_t bits = families[f].timestampValidBits;
     device->ns_per_tick = bits ? (double)limits->timestampPeriod : 0;
     device->stamp_mask = bits < 64 ? (UINT64_C(1) << bits) - 1 : UINT64_MAX;
@@ -103,7 +105,7 @@ static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceL
 
 /* Extensions that are used where the device has them. */
 #define EXTENSIONS(X) X(import, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME) X(budget, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) \
-    X(dot, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)
+    X(dot, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) X(timeline, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME)
 struct extensions {
 #define EXTENSION(field, text) bool field;
     EXTENSIONS(EXTENSION)
@@ -134,24 +136,37 @@ static bl_status find_extensions(struct vk_device *device, struct extensions *ou
     return vk_answer(device, result, "vkEnumerateDeviceExtensionProperties");
 }
 
-/* The extension says nothing without its feature. */
-static bool has_dot(const struct vk_device *device, const struct extensions *extensions)
+/* The features that are used where the device has them; an extension says nothing without its feature. */
+struct features {
+    VkPhysicalDeviceFeatures2 base;
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot;
+    VkPhysicalDeviceTimelineSemaphoreFeaturesKHR timeline;
+};
+
+/* Links the structs that the device knows. */
+static void find_features(const struct vk_device *device, const struct extensions *extensions, struct features *out)
 {
-    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &dot};
-    if (extensions->dot)
-        device->instance.GetPhysicalDeviceFeatures2(device->physical, &features);
-    return dot.shaderIntegerDotProduct;
+    *out = (struct features){.base.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                             .dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
+                             .timeline.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES_KHR};
+    if (extensions->dot) {
+        out->dot.pNext = out->base.pNext;
+        out->base.pNext = &out->dot;
+    }
+    if (extensions->timeline) {
+        out->timeline.pNext = out->base.pNext;
+        out->base.pNext = &out->timeline;
+    }
+    device->instance.GetPhysicalDeviceFeatures2(device->physical, &out->base);
+    out->base.features = (VkPhysicalDeviceFeatures){0}; /* none of these */
 }
 
-static bl_status create_device(struct vk_device *device, const struct extensions *extensions, bool dot)
+static bl_status create_device(struct vk_device *device, const struct extensions *extensions, const struct features *features)
 {
-    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR use_dot = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR, .shaderIntegerDotProduct = VK_TRUE};
-    const float priority = 1.0f;
+    const float priorities[VK_TRACKS] = {1.0f, 1.0f};
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = device->family,
-                                           .queueCount = 1, .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = dot ? &use_dot : NULL,
+                                           .queueCount = device->n_tracks, .pQueuePriorities = priorities};
+    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &features->base,
                                      .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
                                      .enabledExtensionCount = extensions->n, .ppEnabledExtensionNames = extensions->names};
     VkResult result = device->instance.CreateDevice(device->physical, &info, NULL, &device->handle);
@@ -159,8 +174,7 @@ static bl_status create_device(struct vk_device *device, const struct extensions
         device->handle = VK_NULL_HANDLE;
     BL_TRY(vk_answer(device, result, "vkCreateDevice"));
     BL_TRY(vk_device_load(&device->instance, device->handle, &device->fns));
-    device->fns.GetDeviceQueue(device->handle, device->family, 0, &device->queue);
-    return BL_OK;
+    return vk_tracks_init(device);
 }
 
 /* Unified: every memory that is near the device can be mapped. */
@@ -183,11 +197,12 @@ static void describe_facts(struct vk_device *device, const VkPhysicalDevicePrope
              device->base.caps.timestamps ? "" : "no ");
 }
 
-static bl_status start(struct vk_device *device, uint32_t index)
+static bl_status start(struct vk_device *device, uint32_t index, const char *cache_dir)
 {
     VkPhysicalDevice devices[64];
     uint32_t n;
     struct extensions extensions = {0};
+    struct features features;
     BL_TRY(vk_instance_open(&device->instance));
     BL_TRY(vk_instance_devices(&device->instance, devices, 64, &n));
     if (index >= n)
@@ -205,15 +220,18 @@ static bl_status start(struct vk_device *device, uint32_t index)
     device->memory = memory.memoryProperties;
     device->budget = extensions.budget;
     snprintf(device->name, sizeof device->name, "%s", properties.properties.deviceName);
+    find_features(device, &extensions, &features);
+    const bool dot = features.dot.shaderIntegerDotProduct;
+    device->timeline = features.timeline.timelineSemaphore;
     BL_TRY(choose_family(device, limits));
-    const bool dot = has_dot(device, &extensions);
-    BL_TRY(create_device(device, &extensions, dot));
+    BL_TRY(create_device(device, &extensions, &features));
     device->base.fns = &fns;
     device->offset_alignment = limits->minStorageBufferOffsetAlignment < 4 ? 4 : limits->minStorageBufferOffsetAlignment;
     const bool unified = is_unified(&device->memory);
     if (extensions.import && unified && device->fns.GetMemoryHostPointerPropertiesEXT)
         device->import_alignment = host.minImportedHostPointerAlignment;
     BL_TRY(vk_layout_create(device));
+    vk_cache_open(device, cache_dir);
     /* A descriptor begins at most minStorageBufferOffsetAlignment before its binding. */
     uint64_t most = limits->maxStorageBufferRange - limits->minStorageBufferOffsetAlignment;
     device->base.caps = (bl_caps){
@@ -240,7 +258,6 @@ static bl_status start(struct vk_device *device, uint32_t index)
 
 static bl_status open_device(uint32_t index, const bl_device_params *params, bl_device **out)
 {
-    (void)params; /* what is in it is for others, or the core's */
     struct vk_device *device = calloc(1, sizeof *device);
     if (!device)
         BL_FAIL(BL_ENOMEM, "vulkan: out of memory");
@@ -251,8 +268,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&device->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    device->last_flying = &device->flying;
-    bl_status status = start(device, index);
+    bl_status status = start(device, index, params->cache_dir);
     if (status != BL_OK) {
         device_close(&device->base);
         return bl_error_trace(status, __FILE__, __LINE__);

@@ -58,7 +58,8 @@ static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 #include "hal/formats.def"
 #undef BL_FORMAT
 }, attention[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(attention_f32), [BL_FMT_F16] = CODE(attention_f16)},
-kv_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(kv_store_f32), [BL_FMT_F16] = CODE(kv_store_f16)};
+kv_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(kv_store_f32), [BL_FMT_F16] = CODE(kv_store_f16)},
+rope_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(rope_store_f32), [BL_FMT_F16] = CODE(rope_store_f16)}; /* of its three parts, that of keys */
 static const struct code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
                          rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
 
@@ -90,6 +91,7 @@ static const struct row {
     {BL_OP_ATTENTION, 0, 0, true, 0, {1, 1}, {attention, attention}, {{32, 1, 0, 0}, {128, 4, 0, 0}}},
     {BL_OP_EMBED, 0, 0, true, 0, {32 * 32, 1}, {embed, embed}, {{0}}},
     {BL_OP_KV_STORE, 0, 0, true, 0, {1, 1}, {kv_store, kv_store}, {{0}}},
+    {BL_OP_ROPE_STORE, 0, 0, true, 0, {1, 1}, {rope_store, rope_store}, {{0}}},
     {BL_OP_UNARY, 0, 0, false, 0, {64, 1}, {&unary, &unary}, {{0}}},
     {BL_OP_BINARY, 0, 0, false, 0, {64, 1}, {&binary, &binary}, {{0}}},
     {BL_OP_GLU, 0, 0, false, 0, {64 * 32, 1}, {&glu, &glu}, {{0}}},
@@ -150,7 +152,7 @@ static bl_status make_pipeline(struct vk_device *device, const struct row *row, 
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module,
                   .pName = "main", .pSpecializationInfo = &specialization},
         .layout = device->layout};
-    VkResult result = device->fns.CreateComputePipelines(device->handle, VK_NULL_HANDLE, 1, &info, NULL, out);
+    VkResult result = device->fns.CreateComputePipelines(device->handle, device->pipelines, 1, &info, NULL, out);
     device->fns.DestroyShaderModule(device->handle, module, NULL);
     return vk_answer(device, result, "vkCreateComputePipelines");
 }

@@ -1,8 +1,9 @@
 /* vk.h: the Vulkan back end's own objects. Private to backends/vulkan/.
  *
- * Order: all queues of a device feed one VkQueue. A submission goes there as soon as everything it waits for has gone there before
- * (queue.c), and every command buffer begins with a full barrier: so one VkQueue is enough for any number of time lines, waiting before
- * signalling included. How far the device is tells one fence per submission, which Vulkan 1.0 has. */
+ * Order: the queues of a device feed one or two VkQueues, in turn. A submission goes there as soon as everything it waits for has gone to a
+ * VkQueue before (queue.c), so waiting before signalling is legal and no VkQueue is ever blocked by what is not there yet. Within a VkQueue
+ * every command buffer begins with a full barrier; between two of them timeline semaphores order, of which each VkQueue has one that counts
+ * its submissions. A device without timeline semaphores has one VkQueue, and a fence per submission tells how far it is. */
 #ifndef BL_VULKAN_VK_H
 #define BL_VULKAN_VK_H
 #include "base/error.h"
@@ -34,9 +35,20 @@ struct vk_push {
     uint32_t params[16], at[VK_BINDINGS]; /* at: words from the descriptor's aligned offset to the binding */
 };
 
+#define VK_TRACKS 2u
 struct vk_flight; /* queue.c: a submission */
+/* A VkQueue. Device lock: all but the handles. */
+struct vk_track {
+    VkQueue handle;
+    VkSemaphore done;                    /* a timeline: how many submissions are complete; none: each flight has a fence */
+    uint64_t n_submitted;
+    struct vk_flight *flying, **last;    /* in the VkQueue, oldest first */
+    bool waiting;                        /* a thread sleeps until the oldest is complete */
+};
+
 struct vk_queue {
     bl_queue base;
+    struct vk_track *track;
     uint64_t reached, flushed;           /* device lock: values that are complete, and that the VkQueue has */
     struct vk_flight *pending, **last;   /* device lock: not in the VkQueue yet, oldest first */
     struct vk_queue *next;
@@ -48,8 +60,9 @@ struct vk_device {
     struct vk_device_fns fns;
     VkPhysicalDevice physical;
     VkDevice handle;
-    VkQueue queue;
-    uint32_t family;
+    uint32_t family, n_tracks;
+    bool timeline;                       /* VK_KHR_timeline_semaphore */
+    struct vk_track tracks[VK_TRACKS];
     VkPhysicalDeviceMemoryProperties memory;
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[256], driver[16];
     bool budget;                         /* VK_EXT_memory_budget */
@@ -59,6 +72,9 @@ struct vk_device {
     uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
+    VkPipelineCache pipelines;           /* none: it could not be made, and is not needed */
+    char *cache_dir;                     /* or NULL */
+    size_t kept_bytes;                   /* of what the driver was given */
 
     pthread_mutex_t memory_lock;
     struct vk_block *blocks;             /* memory lock */
@@ -66,10 +82,10 @@ struct vk_device {
 
     pthread_mutex_t lock;
     pthread_cond_t changed;              /* a submission has gone to the VkQueue, one is complete, or the device is lost */
-    bool lost, waiting;                  /* waiting: a thread is inside vkWaitForFences */
+    bool lost;
     struct vk_queue *queues;
-    struct vk_flight *flying, **last_flying; /* in the VkQueue, oldest first */
-    struct vk_flight *spare;             /* fences to be used again */
+    uint32_t n_queues;                   /* ever made */
+    struct vk_flight *spare;             /* to be used again, with their fences */
 };
 
 /* memory.c: what a buffer wants, and what it gets. */
@@ -104,10 +120,11 @@ struct vk_kernel {
 };
 
 struct vk_dispatch {
-    struct vk_dispatch *next;    /* of the same node, free of this one: the segments of a grouped launch */
+    struct vk_dispatch *next;    /* of the same node: the parts of a launch */
+    bool follows;                /* those that come before it in the node; else it is free of them */
     VkPipeline pipeline;
     VkDescriptorSet set;
-    VkDescriptorBufferInfo bindings[VK_BINDINGS];
+    VkDescriptorBufferInfo bindings[VK_BINDINGS]; /* no buffer: the list's scratch */
     uint32_t grid[3];
     struct vk_push push;
 };
@@ -133,6 +150,9 @@ struct vk_list {
     uint32_t n_nodes, capacity, n_waves, n_dispatches;
     VkDescriptorPool sets;
     uint32_t wave_of_lane[BL_MAX_LANES];
+    bl_buffer *scratch;          /* or NULL; one for all nodes that want some, so each of these has a wave of its own */
+    uint64_t scratch_bytes;
+    uint32_t scratch_wave;
     VkCommandPool pool;
     struct vk_commands plain, timed; /* timed: recorded when the first submission with timings comes */
     VkQueryPool queries;             /* two time stamps per node */
@@ -155,6 +175,10 @@ bool vk_hopeful(void);
 bl_status vk_answer(struct vk_device *device, VkResult result, const char *what) BL_MUST_USE;
 const char *vk_result_name(VkResult result);
 
+/* What the driver has compiled, kept between runs in params->cache_dir. Nothing fails without. */
+void vk_cache_open(struct vk_device *device, const char *folder);
+void vk_cache_close(struct vk_device *device);
+
 /* Thread safe. */
 bl_status vk_memory_take(struct vk_device *device, const struct vk_wish *wish, struct vk_place *out) BL_MUST_USE;
 void vk_memory_give(struct vk_device *device, const struct vk_place *place);
@@ -172,7 +196,9 @@ bl_status vk_queue_create(bl_device *device, bl_queue_kind kind, bl_queue **out)
 void vk_queue_destroy(bl_queue *queue);
 bl_status vk_queue_submit(bl_queue *queue, bl_list *list, const bl_fence *waits, uint32_t n_waits, uint64_t value) BL_MUST_USE;
 bl_status vk_queue_wait(bl_queue *queue, uint64_t value, uint64_t timeout_ns) BL_MUST_USE;
-void vk_queue_free_spare(struct vk_device *device);
+/* The VkQueues and what tells how far they are; tracks_finish takes half of it, too. */
+bl_status vk_tracks_init(struct vk_device *device) BL_MUST_USE;
+void vk_tracks_finish(struct vk_device *device);
 
 bl_status vk_list_begin(bl_device *device, uint32_t flags, bl_list **out) BL_MUST_USE;
 bl_status vk_list_dispatch(bl_list *list, uint32_t node, const struct bl_recorded_dispatch *dispatch) BL_MUST_USE;

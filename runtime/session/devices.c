@@ -64,6 +64,7 @@ static bl_status open_device(bl_model *m, struct bl_model_device *d)
 {
     bl_device_params params = m->device_params;
     params.device = d->id;
+    params.cache_dir = m->cache_dir;
     if (d->device)
         return BL_OK;
     BL_TRY(bl_device_open(&params, &d->device));

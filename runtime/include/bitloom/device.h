@@ -57,6 +57,7 @@ typedef struct bl_device_params {
     uint64_t chaos_fail_at; /* chaos: the n-th fallible call (1 = first) fails; 0 = none */
     bool null_kernels;     /* null: it has every kernel, and each does nothing: what is left is what the host costs */
     uint64_t chaos_memory; /* chaos: bytes of device memory that it has, a memory of its own: nothing is imported; 0 = the inner device's */
+    const char *cache_dir; /* folder where a driver that compiles keeps what it made, made if missing; NULL: nothing is kept */
 } bl_device_params;
 BL_API void bl_device_default_params(bl_device_params *params);
 /* Comma separated names of CPU levels ("c,avx2") as bits for cpu_mask. An unknown name is BL_EINVAL listing the known ones. */
