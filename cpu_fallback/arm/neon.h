@@ -129,6 +129,13 @@ static INLINE vf vf_gather_f16(const uint8_t *const rows[8], size_t at)
     return vf_load_f16(halves);
 }
 
+/* The halves at `at` and those right after them. */
+static INLINE void vf_gather_f16_pairs(const uint8_t *const rows[8], size_t at, vf *first, vf *second)
+{
+    *first = vf_gather_f16(rows, at);
+    *second = vf_gather_f16(rows, at + 2);
+}
+
 static INLINE float32x4_t scale_half(float32x4_t p, float32x4_t shifted, float32x4_t magic)
 {
     int32x4_t n = vsubq_s32(vreinterpretq_s32_f32(shifted), vreinterpretq_s32_f32(magic)), half = vshrq_n_s32(n, 1);
@@ -219,6 +226,17 @@ static INLINE void vb_transpose(vb v[8])
         v[i] = (vb){out[0][i], out[1][i]};
         v[i + 4] = (vb){out[2][i], out[3][i]};
     }
+}
+/* What vb_nibbles of 16 bytes at `at` of eight rows and vb_transpose give, with 16 more where the bit of 4 bytes at bits_at is set (0: there
+ * are none). */
+static INLINE void vb_nibble_groups(const uint8_t *const rows[8], size_t at, size_t bits_at, vb w[8])
+{
+    for (int r = 0; r < 8; r++) {
+        w[r] = vb_nibbles(rows[r] + at);
+        if (bits_at)
+            w[r] = vb_or(w[r], vb_and(vb_bits(rows[r] + bits_at), vb_set1(16)));
+    }
+    vb_transpose(w);
 }
 
 /* ---- pairs of i16: vb as 8 x 2 ---- */

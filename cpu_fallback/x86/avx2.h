@@ -89,6 +89,23 @@ static INLINE void vf_store_pairs(float *p, vf even, vf odd)
 }
 
 /* The f16 at rows[i] + at, for eight rows. */
+/* Four bytes of each row. */
+static INLINE __m256i load_words(const uint8_t *const rows[8], size_t at)
+{
+    int word[8];
+    for (int i = 0; i < 8; i++)
+        memcpy(&word[i], rows[i] + at, 4);
+    return _mm256_setr_epi32(word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]);
+}
+/* The halves at `at` and those right after them. */
+static INLINE void vf_gather_f16_pairs(const uint8_t *const rows[8], size_t at, vf *first, vf *second)
+{
+    const __m256i pairs = load_words(rows, at);
+    const __m256i packed = _mm256_packus_epi32(_mm256_and_si256(pairs, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32(pairs, 16));
+    const __m256i halves = _mm256_permute4x64_epi64(packed, 0xd8); /* packus works in each half on its own */
+    *first = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+    *second = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
+}
 static INLINE vf vf_gather_f16(const uint8_t *const rows[8], size_t at)
 {
     uint16_t h[8];
@@ -177,6 +194,38 @@ static INLINE void vb_transpose(vb v[8])
     for (int i = 0; i < 4; i++) {
         v[i] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
         v[i + 4] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
+    }
+}
+
+/* What vb_nibbles of 16 bytes at `at` of eight rows and vb_transpose give, with 16 more where the bit of 4 bytes at bits_at is set (0: there
+ * are none). The bytes are moved before they are split, so half as many move. */
+static INLINE void vb_nibble_groups(const uint8_t *const rows[8], size_t at, size_t bits_at, vb w[8])
+{
+    __m256i a[4], b[4];
+    for (int r = 0; r < 4; r++)
+        a[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)(rows[r] + at))),
+                                       _mm_loadu_si128((const void *)(rows[r + 4] + at)), 1);
+    for (int i = 0; i < 4; i += 2) {
+        b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    a[0] = _mm256_unpacklo_epi64(b[0], b[2]);
+    a[1] = _mm256_unpackhi_epi64(b[0], b[2]);
+    a[2] = _mm256_unpacklo_epi64(b[1], b[3]);
+    a[3] = _mm256_unpackhi_epi64(b[1], b[3]);
+    for (int i = 0; i < 4; i++) {
+        w[i] = vb_field(a[i], 0, 15);
+        w[i + 4] = vb_field(a[i], 4, 15);
+    }
+    if (!bits_at)
+        return;
+    const __m256i bits = load_words(rows, bits_at), sixteen = _mm256_set1_epi8(16);
+    for (int i = 0; i < 8; i++) { /* group i: bits 4i .. 4i + 3 of each lane */
+        const __m256i bit = _mm256_set1_epi32(i % 2 ? (int)0x80402010u : 0x08040201);
+        const __m256i byte_of = _mm256_add_epi8(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
+                                                _mm256_set1_epi8((char)(i / 2)));
+        const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(bits, byte_of), bit), bit);
+        w[i] = _mm256_or_si256(w[i], _mm256_and_si256(set, sixteen));
     }
 }
 
