@@ -31,13 +31,12 @@ int verb_compress(struct options *o)
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;
     }
-    if (o->method && strcmp(o->method, "xq") != 0) { /* baselines: as these methods are known, without outliers and sweeps */
+    if (o->method && strcmp(o->method, "xq") != 0) { /* baselines: as these methods are known, but for outliers: without them the scales of this container would clip */
         options.method = strcmp(o->method, "gptq") == 0 ? XQ_METHOD_GPTQ : XQ_METHOD_RTN;
         options.feedback = options.method == XQ_METHOD_GPTQ;
         options.depth = (uint32_t)o->bits;
         options.grouped = !o->group || strcmp(o->group, "0") != 0;
         options.sweeps = 0;
-        options.outlier_loss = 0;
     }
     if ((o->size != NULL) + (o->bits_per_weight > 0) + (options.method != XQ_METHOD_XQ) != 1) {
         fprintf(stderr, "bitloom compress: give one of --size and --bpw, or --bits with --method gptq or rtn\n");
