@@ -91,29 +91,6 @@ static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uin
         out[r * GROUPS] = acc[r];
 }
 
-static INLINE void store_group(const struct linear_tile *t, uint32_t row, uint32_t n0, vf y)
-{
-    const size_t at = (size_t)row * t->stride + n0;
-    if (n0 + 8 <= t->n1) {
-        if (t->bias)
-            y = vf_add(y, vf_load(t->bias + n0));
-        if (t->residual)
-            y = vf_add(y, vf_load(t->residual + at));
-        vf_store(t->y + at, y);
-        return;
-    }
-    float lanes[8];
-    vf_store(lanes, y);
-    for (uint32_t i = 0; i < t->n1 - n0; i++) {
-        float one = lanes[i];
-        if (t->bias)
-            one = one + t->bias[n0 + i];
-        if (t->residual)
-            one = one + t->residual[at + i];
-        t->y[at + i] = one;
-    }
-}
-
 /* `groups` times eight outputs from n0 on, all rows. */
 static INLINE void linear_groups_q8(uint32_t format, const struct linear_tile *t, const struct bl_q8_block *x, uint32_t n0, uint32_t groups,
                                     struct linear_scratch *s)

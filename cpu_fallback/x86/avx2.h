@@ -40,6 +40,17 @@ static INLINE vf vf_load_bf16(const void *p)
 }
 static INLINE void vf_store_f16(void *p, vf a) { _mm_storeu_si128(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
 
+static INLINE float f16_value(uint16_t h) { return _cvtsh_ss(h); }
+/* Lane i: s[i] ? table[s[i] % 16] * 2^(exponent + s[i] / 16) : 0, all normal numbers. */
+static INLINE vf vf_scales(const uint8_t s[8], const float table[16], int exponent)
+{
+    const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)s));
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), wide), high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), wide);
+    const __m256i mantissa = _mm256_castps_si256(_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(wide, 28))));
+    const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_srli_epi32(wide, 4), _mm256_set1_epi32(exponent)), 23);
+    return _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_cmpeq_epi32(wide, _mm256_setzero_si256()), _mm256_add_epi32(mantissa, power)));
+}
+
 /* The first n lanes of a, zeros after. */
 static INLINE vf vf_first(vf a, uint32_t n)
 {
@@ -177,6 +188,14 @@ static INLINE vb vb_bits(const uint8_t *p)
     const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
     return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), byte_of), bit), bit);
 }
+/* 16 bytes, in both halves; and byte i of such a table for every i < 16. */
+static INLINE vb vb_table(const uint8_t *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)p)); }
+static INLINE vb vb_lookup(vb table, vb i) { return _mm256_shuffle_epi8(table, i); }
+/* The same for the low or the high nibbles of bytes whose nibbles are all below 8: then nothing need be masked. */
+static INLINE vb vb_lookup_low(vb table, vb i) { return _mm256_shuffle_epi8(table, i); }
+static INLINE vb vb_lookup_high(vb table, vb i) { return _mm256_shuffle_epi8(table, _mm256_srli_epi16(i, 4)); }
+/* Bytes n places up; which bits enter a byte from below is not defined. */
+static INLINE vb vb_up(vb a, int n) { return _mm256_slli_epi16(a, n); }
 /* v[row] holds eight 4-byte groups; afterwards v[i] holds group i of each row. */
 static INLINE void vb_transpose(vb v[8])
 {
@@ -260,6 +279,14 @@ static INLINE vi vp_dot(vb pairs, const int16_t other[2]) /* lane i: pairs[i][0]
 /* ---- i32 and byte products ---- */
 static INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 static INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+static INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+static INLINE vi vi_set1(int a) { return _mm256_set1_epi32(a); }
+/* Lane i: bits 4i .. 4i + 3. */
+static INLINE vi vi_nibbles(uint32_t word)
+{
+    const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    return _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), shifts), _mm256_set1_epi32(15));
+}
 static INLINE vb four_of(const int8_t *a)
 {
     int four;
@@ -270,6 +297,9 @@ static INLINE vb four_of(const int8_t *a)
  * whole sum): a pair is at most 2 * 63 * 127, two pairs still fit in 16 bits. */
 static INLINE vsum vsum_mul_u8(vb w, const int8_t *a) { return _mm256_maddubs_epi16(w, four_of(a)); }
 static INLINE vsum vsum_mul_s8(vb w, const int8_t *a) { return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four_of(a), w)); }
+/* w <= 127 counts as negative where the top bit of the byte of `signs` is set; no byte of `signs` is 0. */
+static INLINE vsum vsum_mul_signed(vb w, vb signs, const int8_t *a) { return _mm256_maddubs_epi16(w, _mm256_sign_epi8(four_of(a), signs)); }
+static INLINE vb vb_signed(vb w, vb signs) { return _mm256_sign_epi8(w, signs); } /* as vsum_mul_signed counts them */
 static INLINE vsum vsum_add(vsum a, vsum b) { return _mm256_add_epi16(a, b); }
 /* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
 static INLINE vi vsum_total(vsum a, vb scale) { return _mm256_madd_epi16(a, scale); }
