@@ -148,7 +148,7 @@ static void forget(struct watch *w)
 /* The same gradients, to the bit, however the pass is made. */
 static void check_ways(const char *name, const struct xq_job *job, const struct xq_blas *blas, const struct watch *expected)
 {
-    static const struct xq_network_options ways[] = {{1, 0, 0, NULL}, {3, UINT64_MAX, 0, NULL}, {2, 100000, 200000, NULL}, {7, 0, UINT64_MAX, NULL}};
+    static const struct xq_network_options ways[] = {{1, true, 0, NULL}, {3, true, 1 << 20, NULL}, {2, true, 5 << 20, NULL}, {7, true, UINT64_MAX, NULL}};
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
         struct watch w = {job->graph, calloc(job->graph->n_values, sizeof(float *)), calloc(job->graph->n_values, sizeof(double)), BL_NO_ID, 0, NULL};
         const struct xq_network_hooks hooks = {&w, made, graded};
@@ -169,7 +169,7 @@ static void check_ways(const char *name, const struct xq_job *job, const struct 
 
 static void check_gradients(const char *name, const struct xq_job *job, const struct xq_blas *blas)
 {
-    const struct xq_network_options options = {2, UINT64_MAX, UINT64_MAX, NULL};
+    const struct xq_network_options options = {2, true, UINT64_MAX, NULL};
     struct watch w = {job->graph, calloc(job->graph->n_values, sizeof(float *)), calloc(job->graph->n_values, sizeof(double)), BL_NO_ID, 0, NULL};
     const struct xq_network_hooks hooks = {&w, made, graded};
     struct xq_network *net;
@@ -205,7 +205,7 @@ static void check_gradients(const char *name, const struct xq_job *job, const st
 
 static void check_logits(const char *name, const char *path, const char *text, const struct xq_job *job, const struct xq_blas *blas)
 {
-    const struct xq_network_options options = {2, UINT64_MAX, 0, NULL};
+    const struct xq_network_options options = {2, false, UINT64_MAX, NULL};
     bl_model_params params;
     bl_model_default_params(&params);
     params.activations = params.kv = BL_NUMBER_F32;

@@ -53,8 +53,8 @@ static void find_units(struct xq_network *n, uint32_t *unit_of_node)
     }
 }
 
-/* What the backward pass will need, and what of it is kept: where computing it again would be costly, while there is room. */
-static void plan_values(struct xq_network *n, const uint32_t *unit_of_node, uint64_t keep)
+/* What the backward pass will need, and what of it is kept: where computing it again would be costly, while there is room. Returns what is left. */
+static uint64_t plan_values(struct xq_network *n, const uint32_t *unit_of_node, uint64_t keep)
 {
     const struct bl_graph *g = n->graph;
     uint32_t in[BL_NODE_MAX_IN];
@@ -75,6 +75,7 @@ static void plan_values(struct xq_network *n, const uint32_t *unit_of_node, uint
         for (uint32_t k = xq_node_inputs(n, &g->nodes[i], in); k-- > 0;)
             n->state[in[k]] |= XQ_VALUE_NEEDED;
     }
+    return keep;
 }
 
 static bl_status no_memory(const struct xq_network *n, const char *what)
@@ -87,16 +88,38 @@ static void *aligned(uint64_t bytes)
     return aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64 + 64);
 }
 
-static bl_status make_scratch(struct xq_network *n)
+static void scratch_sizes(const struct bl_graph *g, size_t *partial, size_t *room)
 {
-    size_t partial = 0, room = 0;
-    for (uint32_t i = 0; i < n->graph->n_nodes; i++) {
-        const struct bl_node *node = &n->graph->nodes[i];
+    *partial = *room = 0;
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        const struct bl_node *node = &g->nodes[i];
         const size_t heads = node->op == BL_NODE_ATTENTION ? xq_attention_partial(&node->params.attention, XQ_WINDOW) : 0;
         const size_t rows = node->op == BL_NODE_LINEAR ? (size_t)xq_matrix_chunk(node->weight.columns) * node->weight.columns : 0;
-        partial = heads > partial ? heads : partial;
-        room = rows > room ? rows : room;
+        *partial = heads > *partial ? heads : *partial;
+        *room = rows > *room ? rows : *room;
     }
+}
+
+uint64_t xq_network_least_bytes(const struct xq_job *job, uint32_t threads, bool backward)
+{
+    const struct bl_graph *g = job->graph;
+    uint64_t unit = 0, widest = 0, out = 0; /* columns: of one unit, of the largest; what units hand on, one value each */
+    size_t partial, room;
+    scratch_sizes(g, &partial, &room);
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        const bool border = !i || g->nodes[i].block != g->nodes[i - 1].block;
+        const uint64_t columns = g->nodes[i].out == BL_NO_ID ? 0 : g->values[g->nodes[i].out].columns;
+        unit = (border ? 0 : unit) + columns * (backward && g->nodes[i].out != g->logits ? 2 : 1); /* the gradient at the logits takes their place */
+        widest = unit > widest ? unit : widest;
+        out += border ? columns : 0;
+    }
+    return (XQ_WINDOW * (widest + out) + partial + room + threads * xq_attention_scratch(XQ_WINDOW)) * sizeof(float);
+}
+
+static bl_status make_scratch(struct xq_network *n)
+{
+    size_t partial, room;
+    scratch_sizes(n->graph, &partial, &room);
     n->scratch_floats = xq_attention_scratch(XQ_WINDOW);
     n->fixed_bytes = (partial + room + n->threads * n->scratch_floats) * sizeof(float);
     n->scratch = aligned(n->threads * n->scratch_floats * sizeof(float));
@@ -116,16 +139,18 @@ static bl_status open_all(struct xq_network *n, const struct xq_job *job, const 
     n->state = calloc(values, 1);
     n->first_node = calloc((size_t)g->n_nodes + 2, sizeof *n->first_node);
     uint32_t *unit_of_node = calloc((size_t)g->n_nodes + 1, sizeof *unit_of_node);
+    uint64_t cache = options->memory;
     const bool have = n->value && n->gradient && n->kv && n->last_unit && n->state && n->first_node && unit_of_node;
     if (have) {
         find_units(n, unit_of_node);
-        plan_values(n, unit_of_node, options->keep);
+        if (options->backward)
+            cache = plan_values(n, unit_of_node, options->memory);
     }
     free(unit_of_node);
     if (!have)
         return no_memory(n, "lists");
     BL_TRY(make_scratch(n));
-    return xq_weights_open(job, options->file, options->cache, n->threads, &n->weights);
+    return xq_weights_open(job, options->file, cache, n->threads, &n->weights);
 }
 
 bl_status xq_network_open(const struct xq_job *job, const struct xq_blas *blas, const struct xq_network_options *options, struct xq_network **out)

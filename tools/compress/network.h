@@ -2,20 +2,23 @@
  * sequence, logits of every row. What the compressor learns from: inputs of matrices, gradients of the loss, logits to compare.
  *
  * Memory: the weights that are kept (weights.h); per window the values that cross from one unit of the graph (an iteration of its outermost
- * repeat) to another, the values of one unit, and of the others as many as `keep` allows: what is missing is computed again in the backward
- * pass. Results do not depend on `threads`, `cache` or `keep`. Not thread safe: it has threads of its own. */
+ * repeat) to another, the values of one unit, and of the others as many as `memory` allows: what is missing is computed again in the backward
+ * pass. Results do not depend on `threads` or `memory`. Not thread safe: it has threads of its own. */
 #ifndef XQ_NETWORK_H
 #define XQ_NETWORK_H
 #include "compress/blas.h"
 #include "compress/job.h"
+
+#include <stdbool.h>
 
 enum { XQ_WINDOW = 512 }; /* most tokens of a window */
 
 struct xq_network;
 struct xq_network_options {
     uint32_t threads;
-    uint64_t cache;             /* bytes of matrices kept as f32; else they are dequantised for every use */
-    uint64_t keep;              /* bytes of values kept for the backward pass, beyond those that cross units */
+    bool backward;              /* passes with `keep` will come */
+    uint64_t memory;            /* bytes to save time with: values that the backward pass reads, then matrices as f32; else values are computed
+                                   twice, and matrices dequantised for every use */
     struct bl_model_file *file; /* whose weights; NULL: the job's */
 };
 /* Called on the calling thread; either may be NULL. */
@@ -39,4 +42,6 @@ uint32_t xq_network_vocabulary(const struct xq_network *network);
 bl_status xq_network_backward(struct xq_network *network, const struct xq_network_hooks *hooks) BL_MUST_USE;
 /* Bytes of weights, and the most that values, gradients and scratch have taken so far. */
 void xq_network_bytes(const struct xq_network *network, uint64_t *weights, uint64_t *values);
+/* What a network takes with `memory` = 0, at most (windows of XQ_WINDOW tokens). */
+uint64_t xq_network_least_bytes(const struct xq_job *job, uint32_t threads, bool backward);
 #endif
