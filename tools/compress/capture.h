@@ -1,0 +1,32 @@
+/* capture.h: fills a job with what text says about its matrices: the covariance of every input, the worth of every matrix and of every row of a
+ * table (job.h), from gradients of a loss whose labels are drawn from the model's own answer, so that losses are nats of KL to it. */
+#ifndef XQ_CAPTURE_H
+#define XQ_CAPTURE_H
+#include "compress/blas.h"
+#include "compress/calibration.h"
+#include "compress/job.h"
+
+struct xq_capture_options {
+    uint32_t threads;
+    uint64_t ram;     /* bytes that the whole may take, as near as that can be known before; 0: no bound */
+    double temper;    /* power of the worth of a table's rows, their sum kept */
+    /* May be NULL. After each window: how many of how many. */
+    void (*progress)(void *user, uint32_t done, uint32_t all);
+    /* May be NULL. An input is complete: with it, h is freed after the call, and where not all h fit in `ram` the text is read several times. */
+    bl_status (*done)(void *user, uint32_t input);
+    void *user;
+};
+struct xq_captured {
+    uint64_t tokens;
+    uint32_t passes;
+    double nll;       /* mean over the text's own tokens, nats */
+    uint64_t weight_bytes, value_bytes, h_bytes;
+};
+
+/* The job's inputs get h and tokens, its matrices worth or row_worth; the same numbers for any number of threads and any `ram`. BL_ELIMIT when
+ * `ram` does not hold the covariances and there is no `done`. */
+bl_status xq_capture(struct xq_job *job, const struct xq_blas *blas, const struct xq_calibration *text, const struct xq_capture_options *options,
+                     struct xq_captured *captured) BL_MUST_USE;
+/* Tempers the worth of rows: the mean of each of 16 equal blocks of rows to the power, scaled to the same sum. */
+void xq_temper_rows(const double *worth, uint32_t rows, double power, float *out);
+#endif

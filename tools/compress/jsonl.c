@@ -1,0 +1,170 @@
+/* jsonl.c: walks over one object per line, and decodes one string of it. */
+#include "compress/jsonl.h"
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct reader {
+    const char *at, *end;
+    char *out;           /* decoded strings; as long as the file at most */
+};
+
+static void skip_blanks(struct reader *r)
+{
+    while (r->at < r->end && (*r->at == ' ' || *r->at == '\t' || *r->at == '\r'))
+        r->at++;
+}
+
+static bool take(struct reader *r, char c)
+{
+    skip_blanks(r);
+    const bool is = r->at < r->end && *r->at == c;
+    r->at += is;
+    return is;
+}
+
+static bool hex4(struct reader *r, uint32_t *out)
+{
+    *out = 0;
+    for (uint32_t i = 0; i < 4; i++, r->at++) {
+        const char c = r->at < r->end ? *r->at : ' ';
+        const uint32_t digit = c >= '0' && c <= '9' ? (uint32_t)(c - '0') : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10) : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10) : 16;
+        if (digit == 16)
+            return false;
+        *out = *out * 16 + digit;
+    }
+    return true;
+}
+
+static void put_utf8(struct reader *r, uint32_t c)
+{
+    if (c < 0x80) {
+        *r->out++ = (char)c;
+        return;
+    }
+    const uint32_t more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    *r->out++ = (char)((0xf00u >> (more + 1) & 0xf0) | c >> 6 * more);
+    for (uint32_t i = more; i-- > 0;)
+        *r->out++ = (char)(0x80 | (c >> 6 * i & 0x3f));
+}
+
+/* After a backslash. A lone surrogate becomes U+FFFD. */
+static bool escape(struct reader *r)
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char c = r->at < r->end ? *r->at++ : 0;
+    const char *known = c ? strchr(from, c) : NULL;
+    if (known) {
+        *r->out++ = to[known - from];
+        return true;
+    }
+    uint32_t unit, low;
+    if (c != 'u' || !hex4(r, &unit))
+        return false;
+    if (unit >= 0xd800 && unit < 0xdc00 && r->end - r->at >= 6 && r->at[0] == '\\' && r->at[1] == 'u') {
+        struct reader ahead = {r->at + 2, r->end, NULL};
+        if (hex4(&ahead, &low) && low >= 0xdc00 && low < 0xe000) {
+            unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+            r->at = ahead.at;
+        }
+    }
+    put_utf8(r, unit >= 0xd800 && unit < 0xe000 ? 0xfffd : unit);
+    return true;
+}
+
+/* A string at the reader, decoded to out. */
+static bool string(struct reader *r)
+{
+    if (!take(r, '"'))
+        return false;
+    while (r->at < r->end && *r->at != '"') {
+        const char c = *r->at++;
+        if (c != '\\')
+            *r->out++ = c;
+        else if (!escape(r))
+            return false;
+    }
+    return take(r, '"');
+}
+
+/* Any value, without looking into it: strings are stepped over whole. */
+static bool skip_value(struct reader *r)
+{
+    uint32_t depth = 0;
+    for (bool first = true; r->at < r->end; first = false) {
+        skip_blanks(r);
+        const char c = r->at < r->end ? *r->at : 0;
+        if (depth == 0 && !first && (c == ',' || c == '}'))
+            return true;
+        if (c == '"') {
+            char *back = r->out;
+            if (!string(r))
+                return false;
+            r->out = back;
+            continue;
+        }
+        depth += c == '{' || c == '[';
+        if (c == '}' || c == ']') {
+            if (depth == 0)
+                return false;
+            depth--;
+        }
+        r->at++;
+    }
+    return false;
+}
+
+/* NULL, or what is wrong. */
+static const char *line(struct reader *r)
+{
+    bool found = false;
+    if (!take(r, '{'))
+        return "expected an object";
+    while (!take(r, '}')) {
+        char *key = r->out;
+        if (!string(r) || !take(r, ':'))
+            return "expected a key";
+        const bool is_text = r->out - key == 4 && memcmp(key, "text", 4) == 0;
+        r->out = key;
+        skip_blanks(r);
+        if (is_text && !found && r->at < r->end && *r->at == '"') {
+            found = string(r);
+            if (!found)
+                return "a string without an end";
+            *r->out++ = '\n';
+        } else if (!skip_value(r)) {
+            return "a value without an end";
+        }
+        take(r, ',');
+    }
+    return found ? NULL : "no string \"text\"";
+}
+
+bl_status xq_jsonl_texts(const char *name, const char *data, size_t bytes, char **out, size_t *out_bytes)
+{
+    *out = malloc(bytes + 1); /* an escape is longer than what it stands for, a newline pays for its quotes */
+    *out_bytes = 0;
+    if (!*out)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for its %zu bytes", name, bytes);
+    char *to = *out;
+    uint32_t number = 1;
+    for (const char *at = data, *end = data + bytes; at < end; number++) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at)), *stop = newline ? newline : end;
+        struct reader r = {at, stop, to};
+        skip_blanks(&r);
+        const char *wrong = r.at < stop ? line(&r) : NULL;
+        if (wrong) {
+            free(*out);
+            *out = NULL;
+            BL_FAIL(BL_EFORMAT, "%s: line %u: %s", name, number, wrong);
+        }
+        to = r.out;
+        at = newline ? newline + 1 : end;
+    }
+    *out_bytes = (size_t)(to - *out);
+    return BL_OK;
+}
