@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { QUICK_TOKENS = 12288, DEFAULT_TOKENS = 65536 };
+
 /* "60MB", "1.5GB", "64MiB", "70000000". False: no such size. */
 static bool read_size(const char *text, uint64_t *bytes)
 {
@@ -26,7 +28,9 @@ static bool read_size(const char *text, uint64_t *bytes)
 int verb_compress(struct options *o)
 {
     struct xq_options options = {.in = o->model, .out = o->output, .bits_per_weight = o->bits_per_weight,
-                                 .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .damp = 0.03, .feedback = true, .sweeps = 2, .outlier_loss = 0.005, .quiet = o->quiet, .report = o->html};
+                                 .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .calibration = o->calib.items, .n_calibration = o->calib.n,
+                                 .calibration_tokens = (uint64_t)(o->calib_tokens > 0 ? o->calib_tokens : o->quick ? QUICK_TOKENS : DEFAULT_TOKENS),
+                                 .damp = 0.03, .temper = 0.5, .feedback = true, .sweeps = 2, .outlier_loss = 5e-8, .quiet = o->quiet, .report = o->html};
     if (!o->model || !o->output) {
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;

@@ -2,6 +2,7 @@
 #include "compress/compress.h"
 
 #include "base/error.h"
+#include "compress/capture.h"
 #include "compress/gguf_write.h"
 #include "compress/parallel.h"
 #include "compress/progress.h"
@@ -10,6 +11,7 @@
 #include "model/xq.h"
 #include "model/xq_pack.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +38,39 @@ struct work {
 static bl_status no_memory(const struct work *w)
 {
     BL_FAIL(BL_ENOMEM, "%s: no memory for the lists of a compression", w->options->in);
+}
+
+/* ---- learning ---- */
+
+static void captured_window(void *user, uint32_t done, uint32_t all)
+{
+    (void)user;
+    (void)done;
+    (void)all;
+    xq_stage_step(1);
+}
+
+static bl_status learn(struct work *w)
+{
+    enum { WINDOW = 512 };
+    const struct xq_options *o = w->options;
+    bl_tokenizer *tokenizer;
+    struct xq_calibration text = {0};
+    struct xq_captured captured;
+    char note[96];
+    BL_TRY(bl_tokenizer_open(o->in, &tokenizer));
+    bl_status status = xq_calibration_read(tokenizer, o->calibration, o->n_calibration, WINDOW, o->calibration_tokens, &text);
+    if (status == BL_OK) {
+        const struct xq_capture_options options = {.threads = o->threads, .ram = o->ram, .temper = o->temper, .progress = captured_window};
+        xq_stage_begin("learn", text.n_train, o->quiet);
+        status = xq_capture(&w->job, w->blas, &text, &options, &captured);
+        if (status == BL_OK)
+            snprintf(note, sizeof note, "%llu tokens, perplexity %.2f", (unsigned long long)captured.tokens, exp(captured.nll));
+        (void)xq_stage_end(status == BL_OK ? note : "failed");
+    }
+    xq_calibration_free(&text);
+    bl_tokenizer_destroy(tokenizer);
+    return status;
 }
 
 /* ---- measuring ---- */
@@ -318,6 +353,8 @@ bl_status xq_compress(const struct xq_options *options, struct xq_result *result
     bl_status status = xq_blas_open(&w.blas);
     if (status == BL_OK)
         status = xq_job_open(&w.job, options->in);
+    if (status == BL_OK && options->method != XQ_METHOD_RTN)
+        status = learn(&w);
     if (status == BL_OK) {
         w.measured = calloc(w.job.n_matrices, sizeof *w.measured);
         w.rows = calloc(w.job.n_matrices, sizeof *w.rows);

@@ -16,7 +16,12 @@ struct xq_options {
     uint32_t depth;         /* of the other methods */
     bool grouped;           /* of the other methods: a scale for every 32 columns of a row */
     uint32_t threads;
-    double damp;
+    const char *const *calibration; /* paths of texts; none: the built-in one */
+    uint32_t n_calibration;
+    uint64_t calibration_tokens;    /* about; 0: all */
+    uint64_t ram;           /* bytes that capturing may take; 0: no bound */
+    double damp;            /* of the covariances, in units of the mean of their diagonal */
+    double temper;          /* power of a token's probability in the worth of its row */
     bool feedback;
     uint32_t sweeps;
     double outlier_loss;
