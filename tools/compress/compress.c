@@ -115,13 +115,17 @@ static bl_status measure_all(struct work *w)
 
 /* ---- allocating ---- */
 
+/* From the shapes of the matrices alone. */
 static bl_status make_strips(struct work *w)
 {
     uint32_t n = 0;
+    w->measured = calloc(w->job.n_matrices, sizeof *w->measured);
+    w->rows = calloc(w->job.n_matrices, sizeof *w->rows);
     w->first_strip = calloc(w->job.n_matrices + 1, sizeof *w->first_strip);
-    if (!w->first_strip)
+    if (!w->measured || !w->rows || !w->first_strip)
         return no_memory(w);
     for (uint32_t i = 0; i < w->job.n_matrices; i++) {
+        w->measured[i] = xq_measured_shape(&w->job.matrices[i]);
         w->first_strip[i] = n;
         n += w->measured[i].n_row_blocks;
     }
@@ -133,8 +137,7 @@ static bl_status make_strips(struct work *w)
         struct xq_measured *m = &w->measured[i];
         for (uint32_t b = 0; b < m->n_row_blocks; b++) {
             struct xq_strip *s = &w->strips[w->first_strip[i] + b];
-            *s = (struct xq_strip){.rows = m->first_row[b + 1] - m->first_row[b], .blocks = m->blocks, .energy = m->energy + (size_t)b * m->blocks,
-                                   .share = (const float (*)[9])m->share, .depth = calloc(m->blocks, 1), .grouped = calloc(m->blocks, 1)};
+            *s = (struct xq_strip){.rows = m->first_row[b + 1] - m->first_row[b], .blocks = m->blocks, .depth = calloc(m->blocks, 1), .grouped = calloc(m->blocks, 1)};
             if (!s->depth || !s->grouped)
                 return no_memory(w);
         }
@@ -214,25 +217,55 @@ static uint64_t count_parameters(const struct work *w)
     return n;
 }
 
-static bl_status allocate_all(struct work *w, struct xq_result *result)
+/* What the blocks of a matrix would lose, once that is measured. */
+static void fill_strips(struct work *w)
 {
-    BL_TRY(make_strips(w));
-    BL_TRY(list_tensors(w));
+    for (uint32_t i = 0; i < w->job.n_matrices; i++) {
+        for (uint32_t s = w->first_strip[i]; s < w->first_strip[i + 1]; s++) {
+            w->strips[s].energy = w->measured[i].energy + (size_t)(s - w->first_strip[i]) * w->measured[i].blocks;
+            w->strips[s].share = (const float (*)[9])w->measured[i].share;
+        }
+    }
+}
+
+/* Bytes of the file with 1 bit everywhere, with 8 bits and group scales. */
+static void size_limits(struct work *w, uint64_t *least, uint64_t *most)
+{
     const uint32_t n = w->first_strip[w->job.n_matrices];
-    result->parameters = count_parameters(w);
+    xq_allocate_uniform(w->strips, n, 8, true);
+    *most = size_tensors(w);
+    xq_allocate_uniform(w->strips, n, 1, false);
+    *least = size_tensors(w);
+}
+
+static uint64_t target_bytes(const struct xq_target *t, uint64_t parameters)
+{
+    return t->size ? t->size : (uint64_t)(t->bits_per_weight * (double)parameters / 8);
+}
+
+static bl_status check_target(struct work *w, const struct xq_target *target, uint64_t parameters)
+{
+    uint64_t least, most;
+    size_limits(w, &least, &most);
+    if (w->options->method == XQ_METHOD_XQ && target_bytes(target, parameters) < least)
+        BL_FAIL(BL_ELIMIT, "%s: a target of %llu bytes is too small: the smallest possible is %llu", w->options->in,
+                (unsigned long long)target_bytes(target, parameters), (unsigned long long)least);
+    return BL_OK;
+}
+
+static bl_status allocate_all(struct work *w, const struct xq_target *goal, struct xq_result *result)
+{
+    const uint32_t n = w->first_strip[w->job.n_matrices];
     if (w->options->method != XQ_METHOD_XQ) {
         xq_allocate_uniform(w->strips, n, w->options->depth, w->options->grouped);
         result->bytes = size_tensors(w);
         return BL_OK;
     }
-    const uint64_t target = w->options->size ? w->options->size : (uint64_t)(w->options->bits_per_weight * (double)result->parameters / 8);
-    xq_allocate_uniform(w->strips, n, 1, false);
+    BL_TRY(check_target(w, goal, result->parameters)); /* outliers are known now */
+    const uint64_t target = target_bytes(goal, result->parameters);
     uint64_t fixed = size_tensors(w), fewest, most, spare = 0; /* everything but the strips; padding changes a little with the sizes */
-    const uint64_t least = fixed;
     xq_allocate_limits(w->strips, n, &fewest, &most);
     fixed -= fewest;
-    if (target < least)
-        BL_FAIL(BL_ELIMIT, "%s: a target of %llu bytes is too small: the smallest possible is %llu", w->options->in, (unsigned long long)target, (unsigned long long)least);
     for (uint64_t bytes;; spare += bytes - target) {
         BL_TRY(xq_allocate(w->strips, n, target - fixed - spare, &result->expected_loss));
         bytes = size_tensors(w);
@@ -301,10 +334,10 @@ static bl_status write_tensors(struct work *w, struct xq_writer *writer, struct 
     return status;
 }
 
-static bl_status write_all(struct work *w, struct xq_result *result)
+static bl_status write_all(struct work *w, const struct xq_target *target, struct xq_result *result)
 {
     struct xq_writer *writer;
-    BL_TRY(xq_writer_create(w->options->out, w->job.file, NULL, 0, w->tensors, w->n_tensors, &writer));
+    BL_TRY(xq_writer_create(target->out, w->job.file, NULL, 0, w->tensors, w->n_tensors, &writer));
     bl_status status = write_tensors(w, writer, result);
     if (status == BL_OK)
         status = bl_model_file_check(w->job.file); /* before the result gets its name: the input may have shrunk */
@@ -314,18 +347,18 @@ static bl_status write_all(struct work *w, struct xq_result *result)
     return status;
 }
 
-static bl_status report(const struct work *w, const struct xq_result *result, double seconds)
+static bl_status report(const struct work *w, const struct xq_target *target, const struct xq_result *result, double seconds)
 {
     const struct xq_options *o = w->options;
     const struct xq_report_line options[] = {
-        {"size", NULL, (double)o->size}, {"bits per weight", NULL, o->bits_per_weight}, {"damping", NULL, o->damp}, {"outlier loss", NULL, o->outlier_loss},
+        {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"damping", NULL, o->damp}, {"outlier loss", NULL, o->outlier_loss},
         {"error feedback", o->feedback ? "yes" : "no", 0}, {"sweeps", NULL, o->sweeps},
     };
     const struct xq_report_line figures[] = {
         {"bytes", NULL, (double)result->bytes}, {"bits per weight", NULL, 8 * (double)result->bytes / (double)result->parameters},
         {"nats per token expected by the allocation", NULL, result->expected_loss}, {"nats per token after rounding", NULL, result->loss}, {"seconds", NULL, seconds},
     };
-    const struct xq_report r = {o->in, o->out, options, figures, sizeof options / sizeof options[0], sizeof figures / sizeof figures[0], w->rows, w->job.n_matrices};
+    const struct xq_report r = {o->in, target->out, options, figures, sizeof options / sizeof options[0], sizeof figures / sizeof figures[0], w->rows, w->job.n_matrices};
     return xq_report_write(&r);
 }
 
@@ -342,44 +375,64 @@ static bool is_same_file(const char *a, const char *b)
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-bl_status xq_compress(const struct xq_options *options, struct xq_result *result)
+/* Before anything takes time: the files, and whether the targets can be met at all. */
+static bl_status check(struct work *w, uint64_t *parameters)
 {
-    *result = (struct xq_result){0};
+    const struct xq_options *o = w->options;
+    BL_TRY(make_strips(w));
+    BL_TRY(list_tensors(w));
+    *parameters = count_parameters(w);
+    for (uint32_t t = 0; t < o->n_targets; t++) {
+        if (is_same_file(o->in, o->targets[t].out))
+            BL_FAIL(BL_EINVAL, "%s: input and output are the same file", o->in);
+        BL_TRY(check_target(w, &o->targets[t], *parameters));
+    }
+    return BL_OK;
+}
+
+static void clean_up(struct work *w)
+{
+    for (uint32_t i = 0; w->measured && i < w->job.n_matrices; i++)
+        xq_measured_free(&w->measured[i]);
+    for (uint32_t s = 0; w->strips && s < w->first_strip[w->job.n_matrices]; s++) {
+        free(w->strips[s].depth);
+        free(w->strips[s].grouped);
+    }
+    free(w->measured);
+    free(w->rows);
+    free(w->strips);
+    free(w->first_strip);
+    free(w->tensors);
+    free(w->matrix_of_tensor);
+    free(w->source_of_tensor);
+    free(w->names);
+    xq_job_close(&w->job);
+}
+
+bl_status xq_compress(const struct xq_options *options, struct xq_result *results)
+{
     struct work w = {.options = options};
     const double started = now();
-    if (is_same_file(options->in, options->out))
-        BL_FAIL(BL_EINVAL, "%s: input and output are the same file", options->out);
+    uint64_t parameters = 0;
     xq_coders_make(options->method != XQ_METHOD_XQ);
     bl_status status = xq_blas_open(&w.blas);
     if (status == BL_OK)
         status = xq_job_open(&w.job, options->in);
+    if (status == BL_OK)
+        status = check(&w, &parameters);
     if (status == BL_OK && options->method != XQ_METHOD_RTN)
         status = learn(&w);
-    if (status == BL_OK) {
-        w.measured = calloc(w.job.n_matrices, sizeof *w.measured);
-        w.rows = calloc(w.job.n_matrices, sizeof *w.rows);
-        status = w.measured && w.rows ? measure_all(&w) : no_memory(&w);
-    }
     if (status == BL_OK)
-        status = allocate_all(&w, result);
-    if (status == BL_OK)
-        status = write_all(&w, result);
-    if (status == BL_OK && options->report)
-        status = report(&w, result, now() - started);
-    for (uint32_t i = 0; w.measured && i < w.job.n_matrices; i++)
-        xq_measured_free(&w.measured[i]);
-    for (uint32_t s = 0; w.strips && s < w.first_strip[w.job.n_matrices]; s++) {
-        free(w.strips[s].depth);
-        free(w.strips[s].grouped);
+        status = measure_all(&w);
+    for (uint32_t t = 0; t < options->n_targets && status == BL_OK; t++) {
+        fill_strips(&w);
+        results[t] = (struct xq_result){.parameters = parameters};
+        status = allocate_all(&w, &options->targets[t], &results[t]);
+        if (status == BL_OK)
+            status = write_all(&w, &options->targets[t], &results[t]);
+        if (status == BL_OK && options->report)
+            status = report(&w, &options->targets[t], &results[t], now() - started);
     }
-    free(w.measured);
-    free(w.rows);
-    free(w.strips);
-    free(w.first_strip);
-    free(w.tensors);
-    free(w.matrix_of_tensor);
-    free(w.source_of_tensor);
-    free(w.names);
-    xq_job_close(&w.job);
+    clean_up(&w);
     return status;
 }

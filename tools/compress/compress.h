@@ -8,10 +8,15 @@
  * without feedback. Both keep to the container, so that a user can compare. */
 enum xq_method { XQ_METHOD_XQ, XQ_METHOD_GPTQ, XQ_METHOD_RTN };
 
-struct xq_options {
-    const char *in, *out;
-    uint64_t size;          /* target in bytes of the whole file; 0: bits_per_weight says */
+struct xq_target {
+    const char *out;
+    uint64_t size;          /* bytes of the whole file at most; 0: bits_per_weight says */
     double bits_per_weight; /* of the whole file, over all parameters */
+};
+struct xq_options {
+    const char *in;
+    const struct xq_target *targets; /* several files from one learning */
+    uint32_t n_targets;
     enum xq_method method;
     uint32_t depth;         /* of the other methods */
     bool grouped;           /* of the other methods: a scale for every 32 columns of a row */
@@ -32,5 +37,6 @@ struct xq_result {
     uint64_t bytes, parameters;
     double expected_loss, loss; /* nats per token: by the allocation, after rounding */
 };
-bl_status xq_compress(const struct xq_options *options, struct xq_result *result) BL_MUST_USE;
+/* results: [n_targets]. Files that are complete stay when a later one fails. */
+bl_status xq_compress(const struct xq_options *options, struct xq_result *results) BL_MUST_USE;
 #endif

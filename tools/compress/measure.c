@@ -142,17 +142,18 @@ static bl_status measure_row(struct pass *s, uint32_t index, uint32_t row_block,
     return BL_OK;
 }
 
-static void cut_rows(const struct xq_matrix *matrix, struct xq_measured *m)
+struct xq_measured xq_measured_shape(const struct xq_matrix *matrix)
 {
+    struct xq_measured shape = {.rows = matrix->rows, .blocks = (matrix->columns + 31) / 32}, *m = &shape;
     m->n_row_blocks = matrix->is_table && matrix->rows >= 32 * XQ_ROW_BLOCKS ? XQ_ROW_BLOCKS : 1;
     for (uint32_t i = 0; i <= m->n_row_blocks; i++)
         m->first_row[i] = i == m->n_row_blocks ? matrix->rows : (uint32_t)((uint64_t)matrix->rows * i / m->n_row_blocks / BL_XQ_UNIT * BL_XQ_UNIT);
+    return shape;
 }
 
 bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, double outlier_loss, struct xq_measured *out)
 {
-    *out = (struct xq_measured){.rows = matrix->rows, .blocks = p->blocks};
-    cut_rows(matrix, out);
+    *out = xq_measured_shape(matrix);
     struct pass s = {job, matrix, p, out, outlier_loss, malloc(matrix->columns * sizeof(float)), malloc(p->padded * sizeof(float)), 0, {{0}}, 0};
     float *r = malloc(matrix->rows * sizeof *r), largest = 0;
     out->scale = malloc(matrix->rows);

@@ -21,6 +21,8 @@ struct xq_measured {
     float share[2][9];          /* [grouped][depth]: of that loss which stays when a block is rounded to that depth */
 };
 
+/* What is known before any weight is looked at: rows, blocks and row blocks; no outliers yet. */
+struct xq_measured xq_measured_shape(const struct xq_matrix *matrix);
 /* outlier_loss: a weight beyond 3 deviations becomes an outlier when clipping it there would cost more nats than this; 0: no outliers. */
 bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, double outlier_loss, struct xq_measured *out) BL_MUST_USE;
 void xq_measured_free(struct xq_measured *m);
