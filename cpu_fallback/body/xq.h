@@ -7,6 +7,8 @@
 #define BL_CPU_BODY_XQ_H
 #include "hal/xq.h"
 
+enum { XQ_ROWS = 4, XQ_TILES = 2 }; /* the most rows of activations and tiles that are multiplied at once */
+
 /* Facts of a depth. run: how many products (vsum) may be added before they must become 32 bits, as in quants.h. Depth 5 is signed: stored
  * bytes below 128 and signs; depth 8 is two planes of nibbles, the second 16 times the first. */
 struct xq_facts {
@@ -132,9 +134,10 @@ static INLINE void xq_unpack(uint32_t depth, const uint8_t *codes, const struct 
 /* Neighbours use the same vectors of the planes. */
 static const int xq_order[8] = {0, 4, 2, 6, 1, 5, 3, 7};
 
-/* isum[r] = sum of L * q over the block, n planes of activations. The weights come from `panel` where they are unpacked, else from the codes. */
-static INLINE void xq_dot(uint32_t depth, int n, bool unpacked, const uint8_t *codes, const struct xq_levels *levels, const struct xq_panel *panel,
-                          const struct bl_q8_plane *const *a, vi *isum)
+/* isum[t][r] = sum of L * q over a block of each of some tiles, for n planes of activations. The weights come from the panels where they are
+ * unpacked, else from the codes. */
+static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const uint8_t *const *codes, const struct xq_levels *levels,
+                          const struct xq_panel *panels, const struct bl_q8_plane *const *a, vi (*isum)[XQ_ROWS])
 {
     const struct xq_facts facts = xq_facts_of(depth);
 #pragma GCC unroll 2
@@ -142,29 +145,37 @@ static INLINE void xq_dot(uint32_t depth, int n, bool unpacked, const uint8_t *c
         const vb factor = vp_set1(plane ? 16 * facts.factor : facts.factor);
 #pragma GCC unroll 8
         for (int first = 0; first < 8; first += facts.run) {
-            vsum run[4];
+            vsum run[XQ_TILES][XQ_ROWS];
 #pragma GCC unroll 8
             for (int i = first; i < first + facts.run; i++) {
                 const int q = xq_order[i];
-                const vb w = unpacked ? panel->w[plane][q] : xq_quad(depth, codes, levels, q, plane);
 #pragma GCC unroll 4
-                for (int r = 0; r < n; r++) {
-                    const int8_t *x = a[r]->q + 4 * q;
-                    const vsum product = depth != 5 ? vsum_mul_u8(w, x) : unpacked ? vsum_mul_s8(w, x) : vsum_mul_signed(w, xq_signs(codes + 128, q), x);
-                    run[r] = i == first ? product : vsum_add(run[r], product);
+                for (int t = 0; t < tiles; t++) {
+                    const vb w = unpacked ? panels[t].w[plane][q] : xq_quad(depth, codes[t], levels, q, plane);
+#pragma GCC unroll 4
+                    for (int r = 0; r < n; r++) {
+                        const int8_t *x = a[r]->q + 4 * q;
+                        const vsum product = depth != 5 ? vsum_mul_u8(w, x) : unpacked ? vsum_mul_s8(w, x) : vsum_mul_signed(w, xq_signs(codes[t] + 128, q), x);
+                        run[t][r] = i == first ? product : vsum_add(run[t][r], product);
+                    }
                 }
             }
 #pragma GCC unroll 4
-            for (int r = 0; r < n; r++) {
-                const vi total = vsum_total(run[r], factor);
-                isum[r] = plane == 0 && first == 0 ? total : vi_add(isum[r], total);
+            for (int t = 0; t < tiles; t++) {
+#pragma GCC unroll 4
+                for (int r = 0; r < n; r++) {
+                    const vi total = vsum_total(run[t][r], factor);
+                    isum[t][r] = plane == 0 && first == 0 ? total : vi_add(isum[t][r], total);
+                }
             }
         }
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < n; r++)
-        if (facts.offset)
-            isum[r] = vi_sub(isum[r], vp_dot(vp_set1(facts.offset), a[r]->sum));
+    for (int r = 0; r < n; r++) {
+        const vi offset = vp_dot(vp_set1(facts.offset), a[r]->sum);
+        for (int t = 0; t < tiles; t++)
+            isum[t][r] = facts.offset ? vi_sub(isum[t][r], offset) : isum[t][r];
+    }
 }
 
 /* ---- the walk along a tile ---- */

@@ -5,7 +5,7 @@
 #include "cpu_fallback/body/glu.h"
 #include "cpu_fallback/body/xq.h"
 
-enum { XQ_CHUNK = 8, XQ_GROUPS = TILE_LINEAR_X / 8, XQ_ROWS = 4 }; /* blocks and tiles unpacked at once; rows multiplied at once */
+enum { XQ_CHUNK = 8, XQ_GROUPS = TILE_LINEAR_X / 8 }; /* blocks and tiles unpacked at once */
 
 struct xq_scratch {
     struct xq_panel panels[XQ_GROUPS][XQ_CHUNK];
@@ -13,6 +13,9 @@ struct xq_scratch {
     float threshold[BL_STEP_MAX_ROWS];
     float sides[2][BL_STEP_MAX_ROWS][TILE_LINEAR_X];
 };
+
+/* What is computed from p on both sides of a branch is computed in each: merged, it would fill the registers. */
+#define XQ_APART(p) __asm__("" : "+r"(p))
 
 /* acc + (d * unit) * (float)(m * isum) */
 static INLINE vf xq_add_term(vf acc, vf d_unit, bool grouped, vi m, vi isum)
@@ -22,36 +25,51 @@ static INLINE vf xq_add_term(vf acc, vf d_unit, bool grouped, vi m, vi isum)
 
 /* ---- one row of q8 ---- */
 
-/* A run of n blocks of one depth. */
-static INLINE vf xq_run_q8(uint32_t depth, bool grouped, const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x,
-                           float threshold, struct xq_cursor *at, vf acc)
+/* A run of n blocks of one depth, of XQ_TILES tiles, which share the broadcasts of the activations. */
+static INLINE void xq_run_q8(uint32_t depth, bool grouped, const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x,
+                             float threshold, struct xq_cursor *at, vf *out)
 {
     const struct xq_levels levels = xq_levels_of(depth, h);
-    const uint8_t *codes = at->codes;
-    for (uint32_t i = 0; i < n; i++, codes += 32 * depth) {
-        const struct bl_q8_plane *const planes[2] = {&x[i].coarse, &x[i].fine};
-        const vi m = xq_group(grouped, grouped ? at->groups[i] : 0);
-        vi isum[2];
-        if (x[i].d > threshold) {
-            xq_dot(depth, 2, false, codes, &levels, NULL, planes, isum);
-            acc = xq_add_term(acc, vf_set1(x[i].d * unit), grouped, m, isum[0]);
-            acc = xq_add_term(acc, vf_set1((x[i].d * BL_Q8_FINE) * unit), grouped, m, isum[1]);
-        } else {
-            xq_dot(depth, 1, false, codes, &levels, NULL, planes, isum);
-            acc = xq_add_term(acc, vf_set1(x[i].d * unit), grouped, m, isum[0]);
-        }
+    const uint8_t *codes[XQ_TILES];
+    vf acc[XQ_TILES];
+    for (int t = 0; t < XQ_TILES; t++) {
+        codes[t] = at[t].codes;
+        acc[t] = out[t];
     }
-    at->codes = codes;
-    at->groups += grouped ? n : 0;
-    return acc;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct bl_q8_plane *const planes[2] = {&x[i].coarse, &x[i].fine};
+        vi isum[XQ_TILES][XQ_ROWS];
+        if (x[i].d > threshold) {
+            xq_dot(depth, XQ_TILES, 2, false, codes, &levels, NULL, planes, isum);
+            for (int t = 0; t < XQ_TILES; t++) {
+                const vi m = xq_group(grouped, grouped ? at[t].groups[i] : 0);
+                acc[t] = xq_add_term(acc[t], vf_set1(x[i].d * unit), grouped, m, isum[t][0]);
+                acc[t] = xq_add_term(acc[t], vf_set1((x[i].d * BL_Q8_FINE) * unit), grouped, m, isum[t][1]);
+            }
+        } else {
+            for (int t = 0; t < XQ_TILES; t++)
+                XQ_APART(codes[t]);
+            xq_dot(depth, XQ_TILES, 1, false, codes, &levels, NULL, planes, isum);
+            for (int t = 0; t < XQ_TILES; t++)
+                acc[t] = xq_add_term(acc[t], vf_set1(x[i].d * unit), grouped, xq_group(grouped, grouped ? at[t].groups[i] : 0), isum[t][0]);
+        }
+        for (int t = 0; t < XQ_TILES; t++)
+            codes[t] += 32 * depth;
+    }
+    for (int t = 0; t < XQ_TILES; t++) {
+        at[t].codes = codes[t];
+        at[t].groups += grouped ? n : 0;
+        out[t] = acc[t];
+    }
 }
 
-typedef vf xq_run_fn(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_cursor *at, vf acc);
+typedef void xq_run_fn(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_cursor *at, vf *acc);
 
 #define XQ_RUN(depth, name, grouped) \
-    static vf name##depth(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_cursor *at, vf acc) \
+    static void name##depth(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_cursor *at, \
+                            vf *acc) \
     { \
-        return xq_run_q8(depth, grouped, h, n, unit, x, threshold, at, acc); \
+        xq_run_q8(depth, grouped, h, n, unit, x, threshold, at, acc); \
     }
 #define XQ_RUNS(depth) XQ_RUN(depth, xq_run_plain, false) XQ_RUN(depth, xq_run_grouped, true)
 XQ_PER_DEPTH(XQ_RUNS)
@@ -64,17 +82,23 @@ static xq_run_fn *const xq_run_fns[8][2] = {XQ_PER_DEPTH(XQ_RUNS)};
 static INLINE void xq_tiles_q8_row(const struct bl_xq_header *h, const struct bl_xq_row_block *b, uint32_t row, uint32_t groups,
                                    const struct bl_q8_block *x, struct xq_scratch *s)
 {
-    for (uint32_t g = 0; g < groups; g++) {
+    for (uint32_t g = 0; g < groups; g += XQ_TILES) {
         const struct bl_q8_block *block = x;
-        struct xq_cursor at = xq_cursor_at(b, xq_tile_at(h, b, row + 8 * g));
-        vf acc = vf_set1(0);
+        struct xq_cursor at[XQ_TILES];
+        vf acc[XQ_TILES];
+        for (uint32_t t = 0; t < XQ_TILES; t++) { /* past the end, the last one again */
+            at[t] = xq_cursor_at(b, xq_tile_at(h, b, row + 8 * min_u32(g + t, groups - 1)));
+            acc[t] = vf_set1(0);
+        }
         for (const struct bl_xq_segment *seg = bl_xq_segments(h) + b->first_segment, *end = seg + b->n_segments; seg < end; seg++) {
-            acc = xq_run_fns[seg->depth - 1][seg->flags & BL_XQ_GROUPED](h, seg->n_blocks, seg->unit, block, s->threshold[0], &at, acc);
+            xq_run_fns[seg->depth - 1][seg->flags & BL_XQ_GROUPED](h, seg->n_blocks, seg->unit, block, s->threshold[0], at, acc);
             block += seg->n_blocks;
         }
-        s->acc[0][g] = acc;
+        for (uint32_t t = 0; t < XQ_TILES; t++)
+            s->acc[0][g + t] = acc[t];
     }
 }
+_Static_assert(XQ_GROUPS % XQ_TILES == 0, "whole sets of tiles");
 
 /* ---- several rows of q8 ---- */
 
@@ -87,18 +111,18 @@ static INLINE void xq_dot_rows(uint32_t depth, int n, bool grouped, const struct
     for (int r = 0; r < n; r++)
         acc[r] = out[r][0];
     for (uint32_t i = 0; i < n_blocks; i++) {
-        vi isum[XQ_ROWS];
+        vi isum[1][XQ_ROWS];
         for (int r = 0; r < n; r++)
             a[r] = &x[(size_t)r * x_stride + i].coarse;
-        xq_dot(depth, n, true, NULL, NULL, p + i, a, isum);
+        xq_dot(depth, 1, n, true, NULL, NULL, p + i, a, isum);
         for (int r = 0; r < n; r++) {
             const struct bl_q8_block *block = &x[(size_t)r * x_stride + i];
-            acc[r] = xq_add_term(acc[r], vf_set1(block->d * unit), grouped, p[i].m, isum[r]);
+            acc[r] = xq_add_term(acc[r], vf_set1(block->d * unit), grouped, p[i].m, isum[0][r]);
             if (block->d > threshold[r]) {
                 const struct bl_q8_plane *fine = &block->fine;
-                vi fine_sum;
-                xq_dot(depth, 1, true, NULL, NULL, p + i, &fine, &fine_sum);
-                acc[r] = xq_add_term(acc[r], vf_set1((block->d * BL_Q8_FINE) * unit), grouped, p[i].m, fine_sum);
+                vi fine_sum[1][XQ_ROWS];
+                xq_dot(depth, 1, 1, true, NULL, NULL, p + i, &fine, fine_sum);
+                acc[r] = xq_add_term(acc[r], vf_set1((block->d * BL_Q8_FINE) * unit), grouped, p[i].m, fine_sum[0][0]);
             }
         }
     }

@@ -22,6 +22,11 @@ void fill_weights(uint8_t *w, uint32_t format, uint32_t n, uint32_t k, enum styl
 /* A blob of X-bit weights, depth 0: a mixture of all; freed by the caller. And one row of it, in stored order, as the reference reads it. */
 uint8_t *xq_random(uint32_t rows, uint32_t columns, uint32_t depth, enum style style, size_t *bytes);
 void xq_row(const void *blob, uint32_t row, float *w);
+/* What the benchmark multiplies: one depth with group scales where compressed models have them (2 to 7), or the mixture of the seed's models of
+ * a fifth of the size: share of the columns per depth; and the outliers of a usual model. */
+#define XQ_MIXTURE 9u
+extern const double xq_mixture[9];
+uint8_t *xq_typical(uint32_t rows, uint32_t columns, uint32_t depth, size_t *bytes);
 size_t weight_bytes(uint32_t format, uint32_t n, uint32_t k);
 
 #define GUARD 128u /* bytes before and after every binding that nobody may touch */
