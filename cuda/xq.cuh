@@ -22,10 +22,10 @@ template <int DEPTH> struct bl_xq_depth {
     static constexpr int depth = DEPTH;
 };
 
-/* Walks the blocks of a tile in ascending order; the same way for a whole warp. */
+/* Walks the blocks of tiles of one row block in ascending order; the same way for a whole warp. */
 struct bl_xq_walk {
-    const uint32_t *codes; /* of block `first` */
-    uint32_t segment, first, end, depth, grouped; /* blocks first .. end - 1 are of this segment; blocks with group scales before `first` */
+    uint32_t segment, first, end, depth; /* blocks first .. end - 1 are of this segment */
+    uint32_t codes, grouped;             /* of block `first`: words from the start of a tile; blocks with group scales before it */
     bool is_grouped;
     float unit;
     uint32_t table[4]; /* levels in the order of their numbers, depths 2 to 5 */
@@ -56,6 +56,14 @@ __device__ __forceinline__ bl_xq_tile bl_xq_tile_of(const uint8_t *blob, uint32_
     const uint32_t tile = (row - b->first_row) / BL_XQ_TILE;
     return {h, segments + b->first_segment, reinterpret_cast<const uint32_t *>(blob) + b->data + (size_t)tile * b->stride,
             b->first_row + tile * BL_XQ_TILE, b->stride, b->n_grouped};
+}
+
+/* The n-th tile after this one, in the same row block. */
+__device__ __forceinline__ bl_xq_tile bl_xq_tile_after(bl_xq_tile tile, uint32_t n)
+{
+    tile.words += (size_t)n * tile.stride;
+    tile.row += n * BL_XQ_TILE;
+    return tile;
 }
 
 /* Bytes with another sign; none is 0. */
@@ -105,7 +113,7 @@ __device__ __forceinline__ void bl_xq_enter(const bl_xq_tile &tile, bl_xq_walk &
 
 __device__ __forceinline__ void bl_xq_begin(const bl_xq_tile &tile, bl_xq_walk &walk)
 {
-    walk.codes = tile.words + 2 + tile.n_grouped;
+    walk.codes = 2 + tile.n_grouped;
     walk.segment = walk.first = walk.grouped = 0;
 #pragma unroll
     for (uint32_t i = 0; i < 4; i++)
@@ -118,7 +126,7 @@ __device__ __forceinline__ void bl_xq_seek(const bl_xq_tile &tile, bl_xq_walk &w
 {
     while (b >= walk.end) {
         const uint32_t n = walk.end - walk.first;
-        walk.codes += (size_t)n * BL_XQ_BLOCK_WORDS(walk.depth);
+        walk.codes += n * BL_XQ_BLOCK_WORDS(walk.depth);
         walk.grouped += walk.is_grouped ? n : 0;
         walk.first = walk.end;
         walk.segment++;
@@ -180,7 +188,7 @@ __device__ __forceinline__ void bl_xq_decode(const uint32_t *block, const uint32
 /* Block b, in the segment of the walk, of row r of the tile. */
 __device__ __forceinline__ void bl_xq_load(const bl_xq_tile &tile, const bl_xq_walk &walk, uint32_t b, uint32_t r, uint32_t t, bl_xq_levels &out)
 {
-    const uint32_t *block = walk.codes + (size_t)(b - walk.first) * BL_XQ_BLOCK_WORDS(walk.depth);
+    const uint32_t *block = tile.words + walk.codes + (b - walk.first) * BL_XQ_BLOCK_WORDS(walk.depth);
     switch (walk.depth) {
 #define BL_CASE(DEPTH)                                        \
     case DEPTH:                                               \
@@ -227,6 +235,13 @@ template <typename F> __device__ __forceinline__ float bl_xq_finish(const bl_xq_
     float acc = bl_xq_row_scale(tile, r) * dot;
     bl_xq_outliers(tile.header, tile.row + r, [&](uint32_t c, float value) { acc = acc + value * x(c); });
     return acc;
+}
+
+/* A stored column of q8 activations, both planes. */
+__device__ __forceinline__ float bl_xq_q8_column(const bl_q8_block *x, uint32_t c)
+{
+    const bl_q8_block &b = x[c / 32];
+    return b.d * (float)b.coarse.q[c % 32] + (b.d * BL_Q8_FINE) * (float)b.fine.q[c % 32];
 }
 
 /* ---- inputs ---- */

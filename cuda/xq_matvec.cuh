@@ -11,13 +11,6 @@ __device__ __forceinline__ bl_xq_tile bl_xq_tile_at(const bl_cuda_args &args, co
     return bl_xq_tile_of(t.weights, bl_push<bl_params_linear>(args).first_row[t.segment] + t.output);
 }
 
-/* A stored column of q8 activations, both planes. */
-__device__ __forceinline__ float bl_xq_q8_column(const bl_q8_block *x, uint32_t c)
-{
-    const bl_q8_block &b = x[c / 32];
-    return b.d * (float)b.coarse.q[c % 32] + (b.d * BL_Q8_FINE) * (float)b.fine.q[c % 32];
-}
-
 /* Asks for the codes of a tile before the limits are added up; `part` of `parts` warps. */
 __device__ __forceinline__ void bl_xq_fetch_early(const bl_xq_tile &tile, uint32_t part, uint32_t parts)
 {
