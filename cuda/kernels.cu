@@ -3,6 +3,7 @@
 #include "cuda/matmul_f32.cuh"
 #include "cuda/matmul_half.cuh"
 #include "cuda/rows.cuh"
+#include "cuda/xq_matvec.cuh"
 
 /* Multiprocessors of other generations have room for fewer threads. */
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000

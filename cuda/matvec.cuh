@@ -116,6 +116,8 @@ __device__ __forceinline__ int32_t bl_word(const int8_t *q, uint32_t i)
 /* dot, sum: of the two halves of a block. */
 template <int FORMAT> __device__ __forceinline__ float bl_scale_dot(const bl_scales &w, int32_t dot0, int32_t dot1, int32_t sum0, int32_t sum1)
 {
+    if (FORMAT == BL_FMT_BX) /* what is left is a factor of the activations' */
+        return (float)(w.scale[0] * dot0 + w.min[0] * (sum0 + sum1));
     const int32_t isum = w.scale[0] * (dot0 - w.offset * sum0) + w.scale[1] * (dot1 - w.offset * sum1);
     float t = bl_half(w.d) * (float)isum;
     if (bl_has_min<FORMAT>())

@@ -1,7 +1,6 @@
 /* dot_q8.glsl: the terms of products with q8 activations: 32 columns of weights with one plane of an activation block, exact until the scales.
  * With DOT4 the device multiplies bytes (VK_KHR_shader_integer_dot_product). Without, two unsigned bytes per word are multiplied at once,
  * (q0 + q2 * 2^16) * (x2 + x0 * 2^16) holds q0 x0 + q2 x2 in its upper half; x is made unsigned by adding 128. */
-const float FINE = 1.0 / 254.0;
 #ifdef DOT4
 const uint VECTORS = 2; /* of 32 columns: the bytes of either half */
 #else
@@ -159,14 +158,4 @@ float dot_plane(Weights w, Plane x)
     if (HAS_MIN)
         t = t + w.e * float(w.minimum.x * x.sum.x + w.minimum.y * x.sum.y);
     return t;
-}
-
-/* Above this d a block of the row is dominant. */
-float limit_of(uint x, uint blocks)
-{
-    precise float sum = 0.0;
-    for (uint b = 0; b < blocks; b++)
-        sum = sum + F(X(x + b * Q8_WORDS));
-    precise float limit = 0.5 * (sum / float(blocks));
-    return limit;
 }

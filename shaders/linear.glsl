@@ -1,5 +1,5 @@
 /* linear.glsl: what the matrix products share (struct bl_params_linear): which outputs and rows a workgroup has, and how one is stored. A
- * dispatch is one segment. Its bindings: step, x, W, bias, residual, y; with GLU: step, x, W of gate, W of up, none, y. */
+ * dispatch is one segment. Its bindings: step, x, W, bias, residual, y; with GLU: step, x, W of gate, W of up, none, y. XQ: W is a blob. */
 #ifdef GLU
 uint side = 0; /* 0: gate, 1: up; known wherever it is used */
 #endif
@@ -17,7 +17,10 @@ uint side = 0; /* 0: gate, 1: up; known wherever it is used */
 #endif
 #define X(i) B1(i)
 #endif
+#ifndef XQ
 #include "unpack.glsl"
+#endif
+const float FINE = 1.0 / 254.0;
 layout(local_size_x_id = 3) in;
 layout(constant_id = 2) const uint ROWS = 1;  /* rows of a workgroup, 1 or 8; more rows are more workgroups along y */
 #ifndef LANES
@@ -35,6 +38,16 @@ uint lane()
 uint group()
 {
     return gl_LocalInvocationID.x / LANES;
+}
+
+/* Above this d a block of the row is dominant. */
+float limit_of(uint x, uint blocks)
+{
+    precise float sum = 0.0;
+    for (uint b = 0; b < blocks; b++)
+        sum = sum + F(X(x + b * Q8_WORDS));
+    precise float limit = 0.5 * (sum / float(blocks));
+    return limit;
 }
 
 void store_output(uint output_, uint row, float acc)

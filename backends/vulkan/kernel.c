@@ -108,6 +108,8 @@ static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 }, attention[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(attention_f32), [BL_FMT_F16] = CODE(attention_f16)},
 kv_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(kv_store_f32), [BL_FMT_F16] = CODE(kv_store_f16)},
 rope_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(rope_store_f32), [BL_FMT_F16] = CODE(rope_store_f16)}; /* of its three parts, that of keys */
+static const struct code linear_xq_q8_solo = CODE(linear_xq_q8_solo), linear_xq_q8 = CODE(linear_xq_q8), linear_xq_f32 = CODE(linear_xq_f32),
+                         embed_xq = CODE(embed_xq), stage = CODE(stage);
 static const struct code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
                          rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
 
@@ -123,7 +125,10 @@ struct shape {
  * the rows), 3 and 4 the shape. The tile is what one workgroup makes, in elements of the op's grid; that of a product comes from its shape.
  * There are four ways: for drivers that work through a workgroup vector by vector on a processor; for those that have thousands of lanes;
  * for those of them that multiply packed bytes; for processors again, where texels are faster to read than storage buffers. */
-enum { WITH_GLU = 0x100 }; /* added to the op of a linear: its end is a GLU, so a workgroup makes whole blocks of 32 outputs */
+enum {
+    WITH_GLU = 0x100, /* added to the op of a linear: its end is a GLU, so a workgroup makes whole blocks of 32 outputs */
+    OF_XQ = 0x200     /* to that of a key with X-bit weights */
+};
 static const struct row {
     uint16_t op, activation, row_class; /* activation, row_class 0: any */
     bool by_format;
@@ -140,6 +145,14 @@ static const struct row {
     {BL_OP_MATVEC | WITH_GLU, BL_FMT_Q8, BL_ROWS_1, true, 0, {0}, {[HARDWARE] = linear_q8_glu, linear_q8_dot_glu}, {[HARDWARE] = {128, 16, 4, 1}, {128, 16, 4, 1}}},
     {BL_OP_MATVEC | WITH_GLU, BL_FMT_Q8, BL_ROWS_8, true, 0, {0}, {[HARDWARE] = linear_q8_glu, linear_q8_dot_glu}, {[HARDWARE] = {64, 8, 4, 4}, {64, 8, 4, 4}}},
     {BL_OP_MATMUL | WITH_GLU, BL_FMT_Q8, 0, true, 0, {0}, {[HARDWARE] = tile_q8_glu, tile_q8_dot_glu}, {[HARDWARE] = {64, 8, 4, 32}, {64, 8, 4, 32}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_1, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8}, {{32, 1, 1, 1}, {64, 8, 1, 1}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_8, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8}, {{32, 1, 1, 8}, {64, 8, 1, 8}}},
+    {BL_OP_MATMUL | OF_XQ, BL_FMT_Q8, 0, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8}, {{32, 1, 1, 8}, {64, 8, 1, 8}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_F32, BL_ROWS_1, false, 0, {0}, {&linear_xq_f32, &linear_xq_f32}, {{32, 1, 1, 1}, {32, 1, 1, 1}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_F32, BL_ROWS_8, false, 0, {0}, {&linear_xq_f32, &linear_xq_f32}, {{32, 1, 1, 8}, {32, 1, 1, 8}}},
+    {BL_OP_MATMUL | OF_XQ, BL_FMT_F32, 0, false, 0, {0}, {&linear_xq_f32, &linear_xq_f32}, {{32, 1, 1, 8}, {32, 1, 1, 8}}},
+    {BL_OP_EMBED | OF_XQ, 0, 0, false, 0, {32 * 32, 1}, {&embed_xq, &embed_xq}, {{0}}},
+    {BL_OP_STAGE, 0, 0, false, 0, {32, 1}, {&stage, &stage}, {{0}}},
     {BL_OP_ATTENTION, 0, 0, true, 0, {1, 1}, {attention, attention}, {{32, 1, 0, 0}, {128, 4, 0, 0}}},
     {BL_OP_EMBED, 0, 0, true, 0, {32 * 32, 1}, {embed, embed}, {{0}}},
     {BL_OP_KV_STORE, 0, 0, true, 0, {1, 1}, {kv_store, kv_store}, {{0}}},
@@ -158,8 +171,9 @@ enum { N_ROWS = sizeof rows / sizeof rows[0] };
 
 static uint32_t find_row(struct bl_kernel_key key)
 {
+    const uint32_t op = key.op | (key.weight == BL_FMT_BX ? OF_XQ : 0u);
     uint32_t r = 0;
-    while (r < N_ROWS && (rows[r].op != key.op || (rows[r].activation && rows[r].activation != key.activation) ||
+    while (r < N_ROWS && (rows[r].op != op || (rows[r].activation && rows[r].activation != key.activation) ||
                           (rows[r].row_class && rows[r].row_class != key.row_class)))
         r++;
     return r;

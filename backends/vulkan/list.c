@@ -150,6 +150,18 @@ static bl_status add_dispatch(const struct vk_list *list, const struct bl_record
     return vk_kernel_has_texels(recorded->kernel) ? make_views(device, dispatch) : BL_OK;
 }
 
+/* What a shader is told of a linear: one segment, and behind it where that begins in an X-bit matrix. */
+struct part_of_linear {
+    uint32_t k, n_segments, rows, glu;
+    uint32_t n, format, flags, stride, first_row;
+};
+
+static struct part_of_linear part_of_linear(const struct bl_params_linear *p, uint32_t s)
+{
+    _Static_assert(offsetof(struct part_of_linear, first_row) == offsetof(struct bl_params_linear, segment[1]), "begins as the params do");
+    return (struct part_of_linear){p->k, 1, p->rows, 0, p->segment[s].n, p->segment[s].format, p->segment[s].flags, p->segment[s].stride, p->first_row[s]};
+}
+
 /* A grouped launch is one dispatch per segment, each with the six bindings that concern it. */
 static bl_status add_segments(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, struct vk_dispatch **first)
 {
@@ -157,18 +169,17 @@ static bl_status add_segments(const struct vk_list *list, const struct bl_record
     assert(recorded->push_bytes == sizeof all);
     memcpy(&all, recorded->push, sizeof all);
     for (uint32_t s = 0; s < all.n_segments; s++) {
-        struct bl_params_linear one = {.k = all.k, .n_segments = 1, .rows = all.rows};
-        one.segment[0] = all.segment[s];
+        const struct part_of_linear one = part_of_linear(&all, s);
         bl_binding bindings[VK_BINDINGS] = {recorded->bindings[0], recorded->bindings[1]};
         memcpy(bindings + 2, recorded->bindings + 2 + 4 * s, 4 * sizeof bindings[0]);
         struct bl_recorded_dispatch part = *recorded;
         part.bindings = bindings;
         part.n_bindings = VK_BINDINGS;
         part.push = &one;
-        part.push_bytes = offsetof(struct bl_params_linear, segment[1]);
-        part.grid[0] = (one.segment[0].n + recorded->kernel->tile[0] - 1) / recorded->kernel->tile[0];
+        part.push_bytes = sizeof one;
+        part.grid[0] = (one.n + recorded->kernel->tile[0] - 1) / recorded->kernel->tile[0];
         if (part.grid[0])
-            BL_TRY(add_dispatch(list, &part, one.segment[0].format, first));
+            BL_TRY(add_dispatch(list, &part, one.format, first));
     }
     return BL_OK;
 }
@@ -220,11 +231,11 @@ static bl_status add_glu_at_once(const struct vk_list *list, const struct bl_rec
                                  const struct bl_params_linear *p, struct vk_dispatch **first)
 {
     const bl_binding *b = recorded->bindings, bindings[] = {b[0], b[1], b[2], b[6], b[3], b[5]};
-    struct bl_params_linear one = {.k = p->k, .n_segments = 1, .rows = p->rows, .glu = p->glu};
+    struct part_of_linear one = part_of_linear(p, 0);
     struct bl_recorded_dispatch all = *recorded;
-    one.segment[0] = p->segment[0];
+    one.glu = p->glu;
     all.grid[1] = (recorded->grid[1] * recorded->kernel->tile[1] + kernel->tile[1] - 1) / kernel->tile[1];
-    return add_part(list, &all, kernel, one.segment[0].format, bindings, 6, &one, offsetof(struct bl_params_linear, segment[1]), one.segment[0].n, first);
+    return add_part(list, &all, kernel, one.format, bindings, 6, &one, sizeof one, one.n, first);
 }
 
 /* Else gate and up are products of their own, into scratch; what is made of both follows. */
@@ -240,11 +251,10 @@ static bl_status add_glu(const struct vk_list *list, const struct bl_recorded_di
     const uint32_t n = p.segment[0].n;
     const uint64_t rows = (uint64_t)recorded->grid[1] * recorded->kernel->tile[1], half = (rows * n * 4 + 255) & ~UINT64_C(255);
     for (uint32_t s = 0; s < 2; s++) {
-        struct bl_params_linear one = {.k = p.k, .n_segments = 1, .rows = p.rows};
-        one.segment[0] = p.segment[s];
-        one.segment[0].stride = n;
+        struct part_of_linear one = part_of_linear(&p, s);
+        one.stride = n;
         const bl_binding bindings[] = {b[0], b[1], b[2 + 4 * s]};
-        BL_TRY(add_part(list, recorded, recorded->kernel, p.segment[s].format, bindings, 3, &one, offsetof(struct bl_params_linear, segment[1]), n, first));
+        BL_TRY(add_part(list, recorded, recorded->kernel, one.format, bindings, 3, &one, sizeof one, n, first));
         bind_scratch(*first, 5, s * half, half);
     }
     const uint32_t last[] = {n, p.rows, p.glu & BL_LINEAR_GLU_KIND, p.segment[0].stride}; /* struct bl_params_glu, and what glu.comp adds */

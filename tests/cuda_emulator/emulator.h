@@ -176,6 +176,15 @@ inline int32_t __dp4a(int32_t a, int32_t b, int32_t c)
         c += (int8_t)(a >> 8 * i) * (int8_t)(b >> 8 * i);
     return c;
 }
+/* Four of the eight bytes of b and a; three bits of each half byte of `selectors` count. */
+inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selectors)
+{
+    const uint64_t bytes = (uint64_t)b << 32 | a;
+    uint32_t out = 0;
+    for (unsigned i = 0; i < 4; i++)
+        out |= (uint32_t)(bytes >> 8 * (selectors >> 4 * i & 7u) & 255u) << 8 * i;
+    return out;
+}
 inline float __uint_as_float(uint32_t bits)
 {
     float f;
