@@ -8,11 +8,19 @@
 
 enum { BLOCK = 1024 };
 
-static float most(const float *z, uint32_t n)
+XQ_WIDE static float most(const float *z, uint32_t n)
 {
-    float m = z[0];
-    for (uint32_t i = 1; i < n; i++)
+    float lanes[8], m = z[0];
+    uint32_t i = 0;
+    for (uint32_t l = 0; l < 8; l++)
+        lanes[l] = m;
+    for (; i + 8 <= n; i += 8)
+        for (uint32_t l = 0; l < 8; l++)
+            lanes[l] = z[i + l] > lanes[l] ? z[i + l] : lanes[l];
+    for (; i < n; i++)
         m = z[i] > m ? z[i] : m;
+    for (uint32_t l = 0; l < 8; l++)
+        m = lanes[l] > m ? lanes[l] : m;
     return m;
 }
 
