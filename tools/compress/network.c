@@ -178,19 +178,30 @@ static bl_status take(struct xq_network *n, float **where, uint32_t value)
     if (*where)
         return BL_OK;
     const uint64_t bytes = (uint64_t)n->rows * xq_columns(n, value) * sizeof(float);
+    for (uint32_t i = n->n_spare; i-- > 0;) {
+        if (n->spare[i].bytes == bytes) {
+            *where = n->spare[i].data;
+            n->spare[i] = n->spare[--n->n_spare];
+            return BL_OK;
+        }
+    }
     *where = aligned(bytes);
     if (!*where)
         return no_memory(n, "a value");
     n->bytes += bytes;
-    n->most_bytes = n->bytes > n->most_bytes ? n->bytes : n->most_bytes;
     return BL_OK;
 }
 
+/* The memory serves the next value of its size: fresh pages cost more than the sums of a small op. */
 static void drop(struct xq_network *n, float **where, uint32_t value)
 {
-    if (*where)
-        n->bytes -= (uint64_t)n->rows * xq_columns(n, value) * sizeof(float);
-    free(*where);
+    const uint64_t bytes = (uint64_t)n->rows * xq_columns(n, value) * sizeof(float);
+    if (*where && n->n_spare < XQ_SPARE) {
+        n->spare[n->n_spare++] = (struct xq_spare){*where, bytes};
+    } else if (*where) {
+        n->bytes -= bytes;
+        free(*where);
+    }
     *where = NULL;
 }
 
@@ -208,6 +219,8 @@ void xq_network_close(struct xq_network *n)
         return;
     if (n->value && n->gradient)
         drop_all(n);
+    for (uint32_t i = 0; i < n->n_spare; i++)
+        free(n->spare[i].data);
     free(n->value);
     free(n->gradient);
     free(n->kv);
@@ -263,7 +276,7 @@ static void release(struct xq_network *n, uint32_t unit, bool keep)
 
 bl_status xq_network_forward(struct xq_network *n, const int32_t *tokens, uint32_t rows, bool keep, const struct xq_network_hooks *hooks)
 {
-    drop_all(n);
+    drop_all(n); /* of the last window, which may have been shorter */
     BL_TRY(check_window(n, tokens, rows));
     n->tokens = tokens;
     n->rows = rows;
@@ -330,5 +343,5 @@ bl_status xq_network_backward(struct xq_network *n, const struct xq_network_hook
 void xq_network_bytes(const struct xq_network *n, uint64_t *weights, uint64_t *values)
 {
     *weights = xq_weights_bytes(n->weights);
-    *values = n->fixed_bytes + n->most_bytes;
+    *values = n->fixed_bytes + n->bytes;
 }

@@ -40,7 +40,7 @@ float *xq_network_logits(struct xq_network *network);
 uint32_t xq_network_vocabulary(const struct xq_network *network);
 /* Once after a forward with `keep`. */
 bl_status xq_network_backward(struct xq_network *network, const struct xq_network_hooks *hooks) BL_MUST_USE;
-/* Bytes of weights, and the most that values, gradients and scratch have taken so far. */
+/* Bytes of weights, and of values, gradients and scratch. */
 void xq_network_bytes(const struct xq_network *network, uint64_t *weights, uint64_t *values);
 /* What a network takes with `memory` = 0, at most (windows of XQ_WINDOW tokens). */
 uint64_t xq_network_least_bytes(const struct xq_job *job, uint32_t threads, bool backward);

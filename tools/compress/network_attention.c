@@ -60,13 +60,20 @@ XQ_WIDE static void cap(float *s, float *slope, uint32_t n, float c)
 XQ_WIDE static void softmax(float *s, uint32_t n)
 {
     float lanes[8], m = s[0], total = 0;
-    for (uint32_t j = 0; j < n; j++)
+    uint32_t j = 0;
+    for (uint32_t l = 0; l < 8; l++)
+        lanes[l] = m;
+    for (; j + 8 <= n; j += 8)
+        for (uint32_t l = 0; l < 8; l++)
+            lanes[l] = s[j + l] > lanes[l] ? s[j + l] : lanes[l];
+    for (; j < n; j++)
         m = s[j] > m ? s[j] : m;
-    for (uint32_t j = 0; j < n; j++)
+    for (uint32_t l = 0; l < 8; l++)
+        m = lanes[l] > m ? lanes[l] : m;
+    for (j = 0; j < n; j++)
         s[j] = exp_f32(s[j] - m);
     memset(lanes, 0, sizeof lanes);
-    uint32_t j = 0;
-    for (; j + 8 <= n; j += 8)
+    for (j = 0; j + 8 <= n; j += 8)
         for (uint32_t l = 0; l < 8; l++)
             lanes[l] += s[j + l];
     for (; j < n; j++)

@@ -4,6 +4,7 @@
 #include "compress/network.h"
 #include "compress/weights.h"
 
+enum { XQ_SPARE = 256 };
 struct xq_network {
     const struct xq_blas *blas;
     const struct bl_graph *graph;
@@ -20,7 +21,12 @@ struct xq_network {
     float *scratch;             /* [threads][scratch_floats] */
     size_t scratch_floats;
     float *partial;             /* attention: gradients of keys and values per head */
-    uint64_t bytes, most_bytes, fixed_bytes;
+    uint64_t bytes, fixed_bytes; /* of values, gradients and spare ones; of the rest */
+    struct xq_spare {
+        float *data;
+        uint64_t bytes;
+    } spare[XQ_SPARE];          /* memory of values that are gone */
+    uint32_t n_spare;
 };
 enum {
     XQ_VALUE_CROSSES = 1, /* from one unit to another */

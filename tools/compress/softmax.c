@@ -8,11 +8,19 @@
 
 enum { BLOCK = 1024 };
 
-static float most(const float *z, uint32_t n)
+XQ_WIDE static float most(const float *z, uint32_t n)
 {
-    float m = z[0];
-    for (uint32_t i = 1; i < n; i++)
+    float lanes[8], m = z[0];
+    uint32_t i = 0;
+    for (uint32_t l = 0; l < 8; l++)
+        lanes[l] = m;
+    for (; i + 8 <= n; i += 8)
+        for (uint32_t l = 0; l < 8; l++)
+            lanes[l] = z[i + l] > lanes[l] ? z[i + l] : lanes[l];
+    for (; i < n; i++)
         m = z[i] > m ? z[i] : m;
+    for (uint32_t l = 0; l < 8; l++)
+        m = lanes[l] > m ? lanes[l] : m;
     return m;
 }
 
@@ -108,13 +116,15 @@ XQ_WIDE static void sums(const float *z, const float *y, uint32_t n, float m, fl
     }
 }
 
-double xq_divergence(const float *z, const float *other, uint32_t n)
+double xq_divergence(const float *z, const float *other, uint32_t n, double log_sum[2])
 {
     const float m = most(z, n), l = most(other, n);
     double s[3] = {0};
     for (uint32_t i = 0; i < n; i += BLOCK)
         sums(z + i, other + i, n - i < BLOCK ? n - i : BLOCK, m, l, s);
-    return s[2] / s[0] - ((double)m + log(s[0])) + ((double)l + log(s[1]));
+    log_sum[0] = (double)m + log(s[0]);
+    log_sum[1] = (double)l + log(s[1]);
+    return s[2] / s[0] - log_sum[0] + log_sum[1];
 }
 
 double xq_uniform(uint64_t seed, uint64_t a, uint64_t b)

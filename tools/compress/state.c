@@ -1,0 +1,327 @@
+/* state.c: a head with all small numbers, then the lower triangles of the covariances at places that the job's shapes give. */
+#include "compress/state.h"
+
+#include "base/error.h"
+#include "base/file_map.h"
+#include "base/hash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAGIC 0x53584c42u /* "BLXS" */
+enum { VERSION = 1 };
+#define HASH_KEY UINT64_C(0x6269746c6f6f6d73)
+
+/* Then n_inputs of struct input_entry, n_matrices of struct matrix_entry, the row worths of tables in the order of the matrices. */
+struct head {
+    uint32_t magic, version;
+    uint64_t checksum;        /* of the head from `bytes` on */
+    uint64_t bytes;           /* of the head */
+    uint64_t model, text;
+    double temper;
+    uint32_t n_inputs, n_matrices;
+};
+struct input_entry {
+    uint64_t offset, checksum; /* of the triangle */
+    double tokens;
+    uint32_t columns, reserved;
+};
+struct matrix_entry {
+    double worth;
+    uint32_t rows, columns, input, is_table;
+};
+
+struct xq_state_writer {
+    char *path, *temporary;
+    int fd;
+    uint8_t *head;
+    uint64_t head_bytes;
+};
+struct xq_state {
+    struct bl_file_map *map;
+};
+
+struct xq_state_key xq_state_key(const struct xq_job *job, const struct xq_calibration *text, double temper)
+{
+    return (struct xq_state_key){bl_hash_bytes(HASH_KEY, bl_model_file_data(job->file), (size_t)bl_model_file_bytes(job->file)), text ? text->hash : 0, temper};
+}
+
+/* ---- places ---- */
+
+static uint64_t triangle(const struct xq_job *job, uint32_t input)
+{
+    const uint64_t columns = job->inputs[input].columns;
+    return columns * (columns + 1) / 2 * sizeof(float);
+}
+
+static uint64_t head_bytes_of(const struct xq_job *job)
+{
+    uint64_t bytes = sizeof(struct head) + job->n_inputs * sizeof(struct input_entry) + job->n_matrices * sizeof(struct matrix_entry);
+    for (uint32_t i = 0; i < job->n_matrices; i++)
+        bytes += job->matrices[i].is_table ? job->matrices[i].rows * sizeof(float) : 0;
+    return (bytes + 63) / 64 * 64;
+}
+
+static uint64_t offset_of(const struct xq_job *job, uint32_t input)
+{
+    uint64_t offset = head_bytes_of(job);
+    for (uint32_t i = 0; i < input; i++)
+        offset += (triangle(job, i) + 63) / 64 * 64;
+    return offset;
+}
+
+static uint64_t head_checksum(const struct head *h)
+{
+    return bl_hash_bytes(HASH_KEY, &h->bytes, (size_t)(h->bytes - offsetof(struct head, bytes)));
+}
+
+static struct input_entry *inputs_of(void *head)
+{
+    return (struct input_entry *)((struct head *)head + 1);
+}
+
+static struct matrix_entry *matrices_of(const struct xq_job *job, void *head)
+{
+    return (struct matrix_entry *)(inputs_of(head) + job->n_inputs);
+}
+
+/* ---- writing ---- */
+
+bl_status xq_state_create(const char *path, const struct xq_job *job, const struct xq_state_key *key, struct xq_state_writer **out)
+{
+    *out = NULL;
+    struct xq_state_writer *w = calloc(1, sizeof *w);
+    const size_t room = strlen(path) + 8;
+    if (w) {
+        w->fd = -1;
+        w->path = strdup(path);
+        w->temporary = malloc(room);
+        w->head_bytes = head_bytes_of(job);
+        w->head = calloc(1, (size_t)w->head_bytes);
+    }
+    if (!w || !w->path || !w->temporary || !w->head) {
+        if (w)
+            free(w->temporary);
+        if (w)
+            w->temporary = NULL;
+        xq_state_destroy(w);
+        BL_FAIL(BL_ENOMEM, "%s: no memory for its head", path);
+    }
+    snprintf(w->temporary, room, "%s.part", path);
+    *(struct head *)(void *)w->head = (struct head){.magic = MAGIC, .version = VERSION, .bytes = w->head_bytes, .model = key->model, .text = key->text,
+                                                    .temper = key->temper, .n_inputs = job->n_inputs, .n_matrices = job->n_matrices};
+    w->fd = open(w->temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666);
+    if (w->fd < 0) {
+        const bl_status status = bl_error_push(BL_EIO, __FILE__, __LINE__, "%s: %s", w->temporary, strerror(errno));
+        free(w->temporary);
+        w->temporary = NULL;
+        xq_state_destroy(w);
+        return status;
+    }
+    *out = w;
+    return BL_OK;
+}
+
+static bl_status write_at(const struct xq_state_writer *w, const void *data, uint64_t bytes, uint64_t offset)
+{
+    const uint8_t *p = data;
+    while (bytes) {
+        const ssize_t n = pwrite(w->fd, p, bytes > 1u << 30 ? 1u << 30 : (size_t)bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            BL_FAIL(BL_EIO, "%s: writing at %llu: %s", w->temporary, (unsigned long long)offset, n < 0 ? strerror(errno) : "nothing was taken");
+        p += n;
+        bytes -= (uint64_t)n;
+        offset += (uint64_t)n;
+    }
+    return BL_OK;
+}
+
+bl_status xq_state_put(struct xq_state_writer *w, const struct xq_job *job, uint32_t input)
+{
+    const struct xq_input *in = &job->inputs[input];
+    const uint64_t bytes = triangle(job, input);
+    float *packed = malloc((size_t)bytes), *to = packed;
+    if (!packed)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for a covariance of %u columns", w->path, in->columns);
+    for (uint32_t r = 0; r < in->columns; r++, to += r)
+        memcpy(to, in->h + (size_t)r * in->columns, (r + 1) * sizeof *to);
+    struct input_entry *entry = &inputs_of(w->head)[input];
+    *entry = (struct input_entry){offset_of(job, input), bl_hash_bytes(HASH_KEY, packed, (size_t)bytes), 0, in->columns, 0};
+    const bl_status status = write_at(w, packed, bytes, entry->offset);
+    free(packed);
+    return status;
+}
+
+static bl_status close_and_rename(struct xq_state_writer *w)
+{
+    if (fsync(w->fd) != 0)
+        BL_FAIL(BL_EIO, "%s: fsync: %s", w->temporary, strerror(errno));
+    const int fd = w->fd;
+    w->fd = -1;
+    if (close(fd) != 0)
+        BL_FAIL(BL_EIO, "%s: close: %s", w->temporary, strerror(errno));
+    if (rename(w->temporary, w->path) != 0)
+        BL_FAIL(BL_EIO, "%s: rename to %s: %s", w->temporary, w->path, strerror(errno));
+    free(w->temporary);
+    w->temporary = NULL;
+    return BL_OK;
+}
+
+bl_status xq_state_finish(struct xq_state_writer *w, const struct xq_job *job)
+{
+    struct head *head = (void *)w->head;
+    struct matrix_entry *matrices = matrices_of(job, head);
+    float *rows = (float *)(matrices + job->n_matrices);
+    for (uint32_t i = 0; i < job->n_inputs; i++)
+        inputs_of(head)[i].tokens = job->inputs[i].tokens;
+    for (uint32_t i = 0; i < job->n_matrices; i++) {
+        const struct xq_matrix *m = &job->matrices[i];
+        matrices[i] = (struct matrix_entry){m->worth, m->rows, m->columns, m->input, m->is_table};
+        if (!m->is_table)
+            continue;
+        memcpy(rows, m->row_worth, m->rows * sizeof *rows);
+        rows += m->rows;
+    }
+    head->checksum = head_checksum(head);
+    BL_TRY(write_at(w, head, head->bytes, 0));
+    return close_and_rename(w);
+}
+
+void xq_state_destroy(struct xq_state_writer *w)
+{
+    if (!w)
+        return;
+    if (w->fd >= 0)
+        close(w->fd);
+    if (w->temporary)
+        (void)unlink(w->temporary);
+    free(w->temporary);
+    free(w->path);
+    free(w->head);
+    free(w);
+}
+
+bl_status xq_state_write(const char *path, const struct xq_job *job, const struct xq_state_key *key)
+{
+    struct xq_state_writer *w;
+    BL_TRY(xq_state_create(path, job, key, &w));
+    bl_status status = BL_OK;
+    for (uint32_t i = 0; i < job->n_inputs && status == BL_OK; i++)
+        status = xq_state_put(w, job, i);
+    if (status == BL_OK)
+        status = xq_state_finish(w, job);
+    xq_state_destroy(w);
+    return status;
+}
+
+/* ---- reading ---- */
+
+static bl_status check_head(const char *path, const struct bl_file_map *map, const struct xq_job *job, const struct xq_state_key *key)
+{
+    const struct head *h = bl_file_map_data(map);
+    const uint64_t bytes = bl_file_map_bytes(map), last = job->n_inputs - 1;
+    if (bytes < sizeof *h || h->magic != MAGIC)
+        BL_FAIL(BL_EFORMAT, "%s: this is no saved state of a compression", path);
+    if (h->version != VERSION)
+        BL_FAIL(BL_EFORMAT, "%s: a state of version %u, limit %u", path, h->version, VERSION);
+    if (h->model != key->model)
+        BL_FAIL(BL_EFORMAT, "%s: a state of another model than %s", path, bl_model_file_path(job->file));
+    if (h->bytes != head_bytes_of(job) || h->n_inputs != job->n_inputs || h->n_matrices != job->n_matrices ||
+        bytes < offset_of(job, (uint32_t)last) + triangle(job, (uint32_t)last) || h->checksum != head_checksum(h))
+        BL_FAIL(BL_EFORMAT, "%s: the state is damaged: length, shapes or checksum of its head are wrong", path);
+    if (key->text && h->text != key->text)
+        BL_FAIL(BL_EFORMAT, "%s: a state made from another calibration text, or other windows of it", path);
+    if (h->temper != key->temper)
+        BL_FAIL(BL_EFORMAT, "%s: a state made with the power %g for the worth of rows, not %g", path, h->temper, key->temper);
+    return BL_OK;
+}
+
+static bl_status take_worths(const char *path, struct xq_job *job, void *head)
+{
+    const struct matrix_entry *matrices = matrices_of(job, head);
+    const float *rows = (const float *)(matrices + job->n_matrices);
+    for (uint32_t i = 0; i < job->n_inputs; i++) {
+        if (inputs_of(head)[i].columns != job->inputs[i].columns || inputs_of(head)[i].offset != offset_of(job, i))
+            BL_FAIL(BL_EFORMAT, "%s: input %u: %u columns, expected %u", path, i, inputs_of(head)[i].columns, job->inputs[i].columns);
+        job->inputs[i].tokens = inputs_of(head)[i].tokens;
+    }
+    for (uint32_t i = 0; i < job->n_matrices; i++) {
+        struct xq_matrix *m = &job->matrices[i];
+        if (matrices[i].rows != m->rows || matrices[i].columns != m->columns || matrices[i].input != m->input || matrices[i].is_table != m->is_table)
+            BL_FAIL(BL_EFORMAT, "%s: matrix '%s' has another shape there", path, m->name);
+        m->worth = matrices[i].worth;
+        if (!m->is_table)
+            continue;
+        free(m->row_worth);
+        m->row_worth = malloc(m->rows * sizeof *m->row_worth);
+        if (!m->row_worth)
+            BL_FAIL(BL_ENOMEM, "%s: no memory for %u rows", path, m->rows);
+        memcpy(m->row_worth, rows, m->rows * sizeof *rows);
+        rows += m->rows;
+    }
+    return BL_OK;
+}
+
+bl_status xq_state_open(const char *path, struct xq_job *job, const struct xq_state_key *key, struct xq_state **out)
+{
+    *out = NULL;
+    struct bl_file_map *map;
+    BL_TRY(bl_file_map_create(path, BL_FILE_MAP, &map));
+    bl_status status = check_head(path, map, job, key);
+    if (status == BL_OK)
+        status = take_worths(path, job, (void *)(uintptr_t)bl_file_map_data(map));
+    if (status == BL_OK)
+        status = bl_file_map_check(map);
+    struct xq_state *state = status == BL_OK ? malloc(sizeof *state) : NULL;
+    if (!state) {
+        bl_file_map_destroy(map);
+        return status != BL_OK ? status : bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "%s: no memory", path);
+    }
+    state->map = map;
+    *out = state;
+    return BL_OK;
+}
+
+bl_status xq_state_take(const struct xq_state *state, struct xq_job *job, uint32_t input)
+{
+    struct xq_input *in = &job->inputs[input];
+    const uint8_t *data = bl_file_map_data(state->map);
+    const struct input_entry *entry = &inputs_of((void *)(uintptr_t)data)[input];
+    if (bl_hash_bytes(HASH_KEY, data + entry->offset, (size_t)triangle(job, input)) != entry->checksum)
+        BL_FAIL(BL_EFORMAT, "%s: input %u: the state is damaged: its checksum is wrong", bl_file_map_path(state->map), input);
+    float *h = malloc((size_t)in->columns * in->columns * sizeof *h);
+    if (!h)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for a covariance of %u columns", bl_file_map_path(state->map), in->columns);
+    const float *from = (const float *)(const void *)(data + entry->offset);
+    for (uint32_t r = 0; r < in->columns; r++)
+        for (uint32_t c = 0; c <= r; c++)
+            h[(size_t)r * in->columns + c] = h[(size_t)c * in->columns + r] = *from++;
+    free(in->h);
+    in->h = h;
+    return bl_file_map_check(state->map);
+}
+
+void xq_state_close(struct xq_state *state)
+{
+    if (state)
+        bl_file_map_destroy(state->map);
+    free(state);
+}
+
+bl_status xq_state_read(const char *path, struct xq_job *job, const struct xq_state_key *key)
+{
+    struct xq_state *state;
+    BL_TRY(xq_state_open(path, job, key, &state));
+    bl_status status = BL_OK;
+    for (uint32_t i = 0; i < job->n_inputs && status == BL_OK; i++)
+        status = xq_state_take(state, job, i);
+    xq_state_close(state);
+    return status;
+}

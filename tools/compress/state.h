@@ -1,0 +1,38 @@
+/* state.h: what text said about a model, in a file: so that other sizes need no second look at the text, and so that covariances that do not fit in
+ * memory together have a place. Owns the file: temporary name, fsync, rename; checksums of everything; its own byte order is the machine's
+ * (little endian), for it is no format to hand on. */
+#ifndef XQ_STATE_H
+#define XQ_STATE_H
+#include "compress/calibration.h"
+#include "compress/job.h"
+
+#include <stdbool.h>
+
+/* What a state belongs to. */
+struct xq_state_key {
+    uint64_t model;    /* hash of the model file's bytes */
+    uint64_t text;     /* of the windows (calibration.h); 0: whatever a state holds */
+    double temper;     /* of the worth of rows */
+};
+/* text NULL: any. Reads the whole model file once. */
+struct xq_state_key xq_state_key(const struct xq_job *job, const struct xq_calibration *text, double temper);
+
+/* Writing: create; each input once, in any order, on one thread, while its h is there; finish, with worths and tokens as the job has them.
+ * BL_EIO with path and reason. Nothing appears under `path` before finish has succeeded; destroy removes what is left (NULL is allowed). */
+struct xq_state_writer;
+bl_status xq_state_create(const char *path, const struct xq_job *job, const struct xq_state_key *key, struct xq_state_writer **out) BL_MUST_USE;
+bl_status xq_state_put(struct xq_state_writer *writer, const struct xq_job *job, uint32_t input) BL_MUST_USE;
+bl_status xq_state_finish(struct xq_state_writer *writer, const struct xq_job *job) BL_MUST_USE;
+void xq_state_destroy(struct xq_state_writer *writer);
+/* All three, for a job whose h are all in memory. */
+bl_status xq_state_write(const char *path, const struct xq_job *job, const struct xq_state_key *key) BL_MUST_USE;
+
+/* Reading: open fills in worths and tokens of the job; take loads the h of one input (any thread, one input at a time per input; the caller frees
+ * it). BL_EFORMAT: no state, a damaged one, one of another model, text or temper: a line that says which. */
+struct xq_state;
+bl_status xq_state_open(const char *path, struct xq_job *job, const struct xq_state_key *key, struct xq_state **out) BL_MUST_USE;
+bl_status xq_state_take(const struct xq_state *state, struct xq_job *job, uint32_t input) BL_MUST_USE;
+void xq_state_close(struct xq_state *state);
+/* Open, take all, close. */
+bl_status xq_state_read(const char *path, struct xq_job *job, const struct xq_state_key *key) BL_MUST_USE;
+#endif
