@@ -3,11 +3,13 @@
 
 #include "base/error.h"
 #include "compress/capture.h"
+#include "compress/divergence.h"
 #include "compress/gguf_write.h"
 #include "compress/parallel.h"
 #include "compress/progress.h"
 #include "compress/report.h"
 #include "compress/round.h"
+#include "compress/state.h"
 #include "model/xq.h"
 #include "model/xq_pack.h"
 
@@ -23,6 +25,7 @@ struct work {
     const struct xq_options *options;
     const struct xq_blas *blas;
     struct xq_job job;
+    struct xq_calibration text;
     struct xq_measured *measured;   /* [n_matrices] */
     struct xq_strip *strips;        /* of all matrices, one after the other */
     uint32_t *first_strip;          /* [n_matrices + 1] */
@@ -50,26 +53,58 @@ static void captured_window(void *user, uint32_t done, uint32_t all)
     xq_stage_step(1);
 }
 
-static bl_status learn(struct work *w)
+static bl_status read_text(struct work *w)
 {
     enum { WINDOW = 512 };
     const struct xq_options *o = w->options;
     bl_tokenizer *tokenizer;
-    struct xq_calibration text = {0};
+    BL_TRY(bl_tokenizer_open(o->in, &tokenizer));
+    const bl_status status = xq_calibration_read(tokenizer, o->calibration, o->n_calibration, WINDOW, o->calibration_tokens, &w->text);
+    bl_tokenizer_destroy(tokenizer);
+    return status;
+}
+
+static bl_status learn(struct work *w)
+{
+    const struct xq_options *o = w->options;
+    const struct xq_capture_options options = {.threads = o->threads, .ram = o->ram, .temper = o->temper, .progress = captured_window};
     struct xq_captured captured;
     char note[96];
-    BL_TRY(bl_tokenizer_open(o->in, &tokenizer));
-    bl_status status = xq_calibration_read(tokenizer, o->calibration, o->n_calibration, WINDOW, o->calibration_tokens, &text);
-    if (status == BL_OK) {
-        const struct xq_capture_options options = {.threads = o->threads, .ram = o->ram, .temper = o->temper, .progress = captured_window};
-        xq_stage_begin("learn", text.n_train, o->quiet);
-        status = xq_capture(&w->job, w->blas, &text, &options, &captured);
-        if (status == BL_OK)
-            snprintf(note, sizeof note, "%llu tokens, perplexity %.2f", (unsigned long long)captured.tokens, exp(captured.nll));
-        (void)xq_stage_end(status == BL_OK ? note : "failed");
+    if (o->state) {
+        const struct xq_state_key key = xq_state_key(&w->job, NULL, o->temper);
+        return xq_state_read(o->state, &w->job, &key);
     }
-    xq_calibration_free(&text);
-    bl_tokenizer_destroy(tokenizer);
+    xq_stage_begin("learn", w->text.n_train, o->quiet);
+    const bl_status status = xq_capture(&w->job, w->blas, &w->text, &options, &captured);
+    if (status == BL_OK)
+        snprintf(note, sizeof note, "%llu tokens, perplexity %.2f", (unsigned long long)captured.tokens, exp(captured.nll));
+    (void)xq_stage_end(status == BL_OK ? note : "failed");
+    if (status != BL_OK || !o->save_state)
+        return status;
+    const struct xq_state_key key = xq_state_key(&w->job, &w->text, o->temper);
+    return xq_state_write(o->save_state, &w->job, &key);
+}
+
+/* How far the result is from the original on text that was not learned from. */
+static bl_status judge(struct work *w, const char *path, struct xq_result *result)
+{
+    struct bl_model_file *file;
+    if (!w->text.n_held)
+        return BL_OK;
+    xq_stage_begin("judge", 1, w->options->quiet);
+    BL_TRY(bl_model_file_open(path, BL_FILE_MAP, &file));
+    struct xq_divergence_result d;
+    const bl_status status = xq_divergence_measure(&w->job, w->blas, &w->text, file, w->options->threads, UINT64_C(1) << 30, &d);
+    bl_model_file_close(file);
+    char note[96];
+    if (status == BL_OK) {
+        result->divergence = d.mean;
+        result->divergence_error = d.error;
+        result->same_top = d.same_top;
+        result->nll_ratio = exp(d.other_nll - d.nll);
+        snprintf(note, sizeof note, "KL %.4f +/- %.4f on %llu tokens held out", d.mean, d.error, (unsigned long long)d.tokens);
+    }
+    (void)xq_stage_end(status == BL_OK ? note : "failed");
     return status;
 }
 
@@ -356,6 +391,8 @@ static bl_status report(const struct work *w, const struct xq_target *target, co
     };
     const struct xq_report_line figures[] = {
         {"bytes", NULL, (double)result->bytes}, {"bits per weight", NULL, 8 * (double)result->bytes / (double)result->parameters},
+        {"KL on held out text, nats per token", NULL, result->divergence}, {"its standard error", NULL, result->divergence_error},
+        {"ratio of perplexities", NULL, result->nll_ratio}, {"same top token, share", NULL, result->same_top},
         {"nats per token expected by the allocation", NULL, result->expected_loss}, {"nats per token after rounding", NULL, result->loss}, {"seconds", NULL, seconds},
     };
     const struct xq_report r = {o->in, target->out, options, figures, sizeof options / sizeof options[0], sizeof figures / sizeof figures[0], w->rows, w->job.n_matrices};
@@ -406,6 +443,7 @@ static void clean_up(struct work *w)
     free(w->matrix_of_tensor);
     free(w->source_of_tensor);
     free(w->names);
+    xq_calibration_free(&w->text);
     xq_job_close(&w->job);
 }
 
@@ -420,6 +458,8 @@ bl_status xq_compress(const struct xq_options *options, struct xq_result *result
         status = xq_job_open(&w.job, options->in);
     if (status == BL_OK)
         status = check(&w, &parameters);
+    if (status == BL_OK)
+        status = read_text(&w);
     if (status == BL_OK && options->method != XQ_METHOD_RTN)
         status = learn(&w);
     if (status == BL_OK)
@@ -430,6 +470,8 @@ bl_status xq_compress(const struct xq_options *options, struct xq_result *result
         status = allocate_all(&w, &options->targets[t], &results[t]);
         if (status == BL_OK)
             status = write_all(&w, &options->targets[t], &results[t]);
+        if (status == BL_OK)
+            status = judge(&w, options->targets[t].out, &results[t]);
         if (status == BL_OK && options->report)
             status = report(&w, &options->targets[t], &results[t], now() - started);
     }

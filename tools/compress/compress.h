@@ -24,6 +24,8 @@ struct xq_options {
     const char *const *calibration; /* paths of texts; none: the built-in one */
     uint32_t n_calibration;
     uint64_t calibration_tokens;    /* about; 0: all */
+    const char *state;      /* what was learned before, in place of learning; NULL: learn */
+    const char *save_state; /* where to keep it; NULL: nowhere */
     uint64_t ram;           /* bytes that capturing may take; 0: no bound */
     double damp;            /* of the covariances, in units of the mean of their diagonal */
     double temper;          /* power of a token's probability in the worth of its row */
@@ -35,7 +37,8 @@ struct xq_options {
 };
 struct xq_result {
     uint64_t bytes, parameters;
-    double expected_loss, loss; /* nats per token: by the allocation, after rounding */
+    double expected_loss, loss; /* nats per token by the second-order model: as allocated, as rounded */
+    double divergence, divergence_error, nll_ratio, same_top; /* on held out text */
 };
 /* results: [n_targets]. Files that are complete stay when a later one fails. */
 bl_status xq_compress(const struct xq_options *options, struct xq_result *results) BL_MUST_USE;
