@@ -343,6 +343,8 @@ static INLINE vsum vsum_add(vsum a, vsum b)
         a.two_rows[i] = vaddq_s16(a.two_rows[i], b.two_rows[i]);
     return a;
 }
+static INLINE vsum vsum_here(vsum a) { return a; } /* see avx2.h; there are registers enough */
+static INLINE vi vi_here(vi a) { return a; }
 /* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
 static INLINE vi vsum_total(vsum a, vb scale)
 {

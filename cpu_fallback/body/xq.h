@@ -156,7 +156,7 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
                     for (int r = 0; r < n; r++) {
                         const int8_t *x = a[r]->q + 4 * q;
                         const vsum product = depth != 5 ? vsum_mul_u8(w, x) : unpacked ? vsum_mul_s8(w, x) : vsum_mul_signed(w, xq_signs(codes[t] + 128, q), x);
-                        run[t][r] = i == first ? product : vsum_add(run[t][r], product);
+                        run[t][r] = i == first ? product : vsum_here(vsum_add(run[t][r], product));
                     }
                 }
             }
@@ -165,7 +165,7 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
 #pragma GCC unroll 4
                 for (int r = 0; r < n; r++) {
                     const vi total = vsum_total(run[t][r], factor);
-                    isum[t][r] = plane == 0 && first == 0 ? total : vi_add(isum[t][r], total);
+                    isum[t][r] = plane == 0 && first == 0 ? total : vi_here(vi_add(isum[t][r], total));
                 }
             }
         }

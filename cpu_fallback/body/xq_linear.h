@@ -37,7 +37,7 @@ static INLINE void xq_run_q8(uint32_t depth, bool grouped, const struct bl_xq_he
         acc[t] = out[t];
     }
     for (uint32_t i = 0; i < n; i++) {
-        const struct bl_q8_plane *const planes[2] = {&x[i].coarse, &x[i].fine};
+        const struct bl_q8_plane *planes[2] = {&x[i].coarse, &x[i].fine};
         vi isum[XQ_TILES][XQ_ROWS];
         if (x[i].d > threshold) {
             xq_dot(depth, XQ_TILES, 2, false, codes, &levels, NULL, planes, isum);
@@ -49,6 +49,7 @@ static INLINE void xq_run_q8(uint32_t depth, bool grouped, const struct bl_xq_he
         } else {
             for (int t = 0; t < XQ_TILES; t++)
                 XQ_APART(codes[t]);
+            XQ_APART(planes[0]);
             xq_dot(depth, XQ_TILES, 1, false, codes, &levels, NULL, planes, isum);
             for (int t = 0; t < XQ_TILES; t++)
                 acc[t] = xq_add_term(acc[t], vf_set1(x[i].d * unit), grouped, xq_group(grouped, grouped ? at[t].groups[i] : 0), isum[t][0]);

@@ -301,6 +301,13 @@ static INLINE vsum vsum_mul_s8(vb w, const int8_t *a) { return _mm256_maddubs_ep
 static INLINE vsum vsum_mul_signed(vb w, vb signs, const int8_t *a) { return _mm256_maddubs_epi16(w, _mm256_sign_epi8(four_of(a), signs)); }
 static INLINE vb vb_signed(vb w, vb signs) { return _mm256_sign_epi8(w, signs); } /* as vsum_mul_signed counts them */
 static INLINE vsum vsum_add(vsum a, vsum b) { return _mm256_add_epi16(a, b); }
+/* a, computed here: compilers otherwise reorder long sums until the registers run out. */
+static INLINE vsum vsum_here(vsum a)
+{
+    __asm__("" : "+x"(a));
+    return a;
+}
+static INLINE vi vi_here(vi a) { return vsum_here(a); }
 /* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
 static INLINE vi vsum_total(vsum a, vb scale) { return _mm256_madd_epi16(a, scale); }
 #endif
