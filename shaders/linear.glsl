@@ -5,8 +5,12 @@ uint side = 0; /* 0: gate, 1: up; known wherever it is used */
 #endif
 #ifdef TEXELS
 #include "texels.glsl"
+#ifdef XQ
+#define W(i) B2(i)
+#else
 #define W(i) word_of(texels_w, push.at[2] + (i))
 #define W_WINDOW(i, n) window(texels_w, push.at[2] + (i), n)
+#endif
 #define X(i) word_of(texels_x, push.at[1] + (i))
 #define X_WINDOW(i, n) window(texels_x, push.at[1] + (i), n)
 #else

@@ -1,5 +1,5 @@
-/* linear_xq_q8.comp: products of q8 activations with X-bit matrices. An invocation has an output; with more lanes, each has a block of its
- * columns, the terms are parked, and then added up in order: the same bits. Invocations: eight outputs, lane by lane. */
+/* linear_xq_q8.comp: products of q8 activations with X-bit matrices. With one lane an invocation walks the blocks of one row in each of four
+ * tiles; with more, a row of one tile is shared: each lane has a block, the terms are parked, and then added up in order: the same bits. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -7,22 +7,37 @@
 #include "common.glsl"
 #include "linear.glsl"
 #include "xq.glsl"
+const uint EACH = SHARES ? 1 : 4; /* outputs of an invocation, eight apart */
 shared float terms[SHARES ? gl_WorkGroupSize.x * ROWS * 2 : 1];
 shared float limits[8];
 
-int dot_of(Levels l, uint plane)
+struct Plane {
+    ivec4 x[8];
+    int sum;
+};
+
+Plane load_plane(uint at)
+{
+    Plane plane;
+    int sums = int(X(at));
+#ifdef TEXELS
+    uint w[10] = X_WINDOW(at + 1, 8);
+    [[unroll]] for (uint i = 0; i < 8; i++)
+        plane.x[i] = bytes_of(w[i]);
+#else
+    [[unroll]] for (uint i = 0; i < 8; i++)
+        plane.x[i] = bytes_of(X(at + 1 + i));
+#endif
+    plane.sum = bitfieldExtract(sums, 0, 16) + bitfieldExtract(sums, 16, 16);
+    return plane;
+}
+
+int dot_of(Levels l, Plane plane)
 {
     ivec4 sum = ivec4(0);
     [[unroll]] for (uint i = 0; i < 4; i++)
-        sum += bytes_of(l.w0[i]) * bytes_of(X(plane + 1 + i)) + bytes_of(l.w1[i]) * bytes_of(X(plane + 5 + i));
+        sum += bytes_of(l.w0[i]) * plane.x[i] + bytes_of(l.w1[i]) * plane.x[4 + i];
     return (sum.x + sum.y) + (sum.z + sum.w);
-}
-
-float plane_term(Levels l, float unit, uint plane, float d)
-{
-    int sums = int(X(plane)), sum = bitfieldExtract(sums, 0, 16) + bitfieldExtract(sums, 16, 16);
-    precise float term = (d * unit) * float(l.scale * dot_of(l, plane) + l.offset * sum);
-    return term;
 }
 
 float column_of(uint row, uint c)
@@ -38,7 +53,8 @@ void main()
 {
     uint blocks = P(LINEAR_K) / 32, row_words = blocks * Q8_WORDS, n = P(LINEAR_N);
     uint id = gl_LocalInvocationID.x, my_lane = id / 8 % LANES, tile = id / 8 / LANES;
-    uint o = gl_WorkGroupID.x * (gl_WorkGroupSize.x / LANES) + tile * 8 + id % 8, r0 = gl_WorkGroupID.y * ROWS, m = rows_of(P(LINEAR_ROWS));
+    uint o = (gl_WorkGroupID.x * (gl_WorkGroupSize.x / LANES / 8) + tile) * 8 * EACH + id % 8;
+    uint r0 = gl_WorkGroupID.y * ROWS, m = rows_of(P(LINEAR_ROWS));
     if (r0 >= m)
         return;
     if (SHARES) {
@@ -47,19 +63,31 @@ void main()
         barrier();
     }
     float limit[8];
-    precise float acc[8]; /* loops over it are unrolled, so that no index puts it into memory */
+    precise float acc[8 * EACH]; /* loops over it are unrolled, so that no index puts it into memory */
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
-        acc[r] = limit[r] = 0.0;
+        limit[r] = 0.0;
         if (r0 + r < m)
             limit[r] = SHARES ? limits[r] : limit_of((r0 + r) * row_words, blocks);
+        [[unroll]] for (uint e = 0; e < EACH; e++)
+            acc[r * EACH + e] = 0.0;
     }
-    Tile t = tile_of(P(LINEAR_FIRST_ROW) + min(o, n - 1));
-    Walk walk = begin(t);
+    Tile tiles[EACH];
+    tiles[0] = tile_of(P(LINEAR_FIRST_ROW) + min(o, n - 1));
+    [[unroll]] for (uint e = 1; e < EACH; e++) { /* one that is not there repeats the first and is not stored */
+        tiles[e] = tiles[0];
+        if (o - id % 8 + 8 * e < n) {
+            tiles[e].words += e * tiles[e].stride;
+            tiles[e].row += 8 * e;
+        }
+    }
+    Walk walk = begin(tiles[0]);
     for (uint b0 = 0; b0 < blocks; b0 += LANES) {
         uint b = b0 + my_lane;
         if (b < blocks) {
-            seek(t, walk, b);
-            Levels l = load_levels(t, walk, b);
+            seek(tiles[0], walk, b);
+            Levels l[EACH];
+            [[unroll]] for (uint e = 0; e < EACH; e++)
+                l[e] = load_levels(tiles[e], walk, b);
             [[unroll]] for (uint r = 0; r < ROWS; r++) {
                 if (r0 + r >= m)
                     continue;
@@ -68,12 +96,15 @@ void main()
                 if (SHARES)
                     terms[at + 8] = 0.0; /* adds nothing: a sum that began with +0 is never -0 */
                 for (uint fine = 0; fine < (d > limit[r] ? 2 : 1); fine++) {
-                    precise float scale = fine != 0 ? d * FINE : d;
-                    precise float term = plane_term(l, walk.unit, x + (fine != 0 ? Q8_FINE : Q8_COARSE), scale);
-                    if (SHARES)
-                        terms[at + 8 * fine] = term;
-                    else
-                        acc[r] = acc[r] + term;
+                    Plane plane = load_plane(x + (fine != 0 ? Q8_FINE : Q8_COARSE));
+                    precise float scale = (fine != 0 ? d * FINE : d) * walk.unit;
+                    [[unroll]] for (uint e = 0; e < EACH; e++) {
+                        precise float term = scale * float(l[e].scale * dot_of(l[e], plane) + l[e].offset * plane.sum);
+                        if (SHARES)
+                            terms[at + 8 * fine] = term;
+                        else
+                            acc[r * EACH + e] = acc[r * EACH + e] + term;
+                    }
                 }
             }
         }
@@ -87,18 +118,20 @@ void main()
             barrier();
         }
     }
-    precise float scale = row_scale(t);
-    uvec2 outliers = outliers_of(t.row);
-    [[unroll]] for (uint r = 0; r < ROWS; r++) {
-        uint row = r0 + (SHARES ? my_lane : r);
-        if (row >= m || o >= n || (SHARES && (r > 0 || my_lane >= ROWS)))
-            continue;
-        precise float y = scale * acc[r];
-        for (uint e = outliers.x; e < outliers.y; e++) {
-            Outlier outlier = outlier_at(e);
-            if (outlier.row == t.row % XQ_UNIT)
-                y = y + outlier.value * column_of(row * row_words, outlier.column);
+    uvec2 outliers = outliers_of(tiles[0].row);
+    [[unroll]] for (uint e = 0; e < EACH; e++) {
+        precise float scale = row_scale(tiles[e]);
+        [[unroll]] for (uint r = 0; r < ROWS; r++) {
+            uint row = r0 + (SHARES ? my_lane : r), output_ = o + 8 * e;
+            if (row >= m || output_ >= n || (SHARES && (r > 0 || my_lane >= ROWS)))
+                continue;
+            precise float y = scale * acc[r * EACH + e];
+            for (uint i = outliers.x; i < outliers.y; i++) {
+                Outlier outlier = outlier_at(i);
+                if (outlier.row == tiles[e].row % XQ_UNIT)
+                    y = y + outlier.value * column_of(row * row_words, outlier.column);
+            }
+            store_output(output_, row, y);
         }
-        store_output(o, row, y);
     }
 }

@@ -2,7 +2,8 @@
  * includes it has defined W(i), word i of the blob. A block of a row is as many words as its depth. No branches by depth but for loads:
  * drivers for processors run all of them. Eight neighbouring invocations with the rows of a tile read neighbouring words. */
 struct Tile {
-    uint words, n_grouped, segments; /* where its words begin, and the segments of its row block */
+    uint words, stride;              /* where its words begin; from tile to tile of the row block */
+    uint n_grouped, segments;        /* of the row block: where its segments begin */
     uint row, r;                     /* of the matrix; of the tile */
 };
 struct Walk {
@@ -27,7 +28,8 @@ Tile tile_of(uint row)
         b += XQ_ROW_BLOCK_WORDS;
     uint in_block = row - W(b + XQ_FIRST_ROW);
     Tile t;
-    t.words = W(b + XQ_DATA) + in_block / XQ_TILE * W(b + XQ_STRIDE);
+    t.stride = W(b + XQ_STRIDE);
+    t.words = W(b + XQ_DATA) + in_block / XQ_TILE * t.stride;
     t.n_grouped = W(b + XQ_N_GROUPED);
     t.segments = XQ_HEAD + n * XQ_ROW_BLOCK_WORDS + W(b + XQ_FIRST_SEGMENT) * XQ_SEGMENT_WORDS;
     t.row = row;
@@ -48,15 +50,18 @@ void enter(Tile t, inout Walk walk)
     walk.is_grouped = (head >> 24 & 1u) != 0;
     walk.unit = F(W(t.segments + XQ_SEGMENT_WORDS * walk.segment + 1));
     uint at = 4 * XQ_HALVES + (walk.depth == 3 ? 2 : walk.depth == 4 ? 6 : walk.depth == 5 ? 14 : 0); /* tables of 2, 4, 8 and 16 bytes */
-    [[unroll]] for (uint i = 0; i < 16; i++)
-        walk.table[i] = (W((at + i) / 4) >> (at + i) % 4 * 8 & 255u) * ONES;
+    uint w[5] = uint[5](W(at / 4), W(at / 4 + 1), W(at / 4 + 2), W(at / 4 + 3), W(at / 4 + 4)); /* inside the head */
+    [[unroll]] for (uint i = 0; i < 16; i++) {
+        uint two = at % 4 != 0 ? w[i / 4] >> 16 | w[i / 4 + 1] << 16 : w[i / 4];
+        walk.table[i] = (two >> i % 4 * 8 & 255u) * ONES;
+    }
 }
 
 Walk begin(Tile t)
 {
     Walk walk;
     walk.segment = walk.first = walk.grouped = 0;
-    walk.codes = t.words + 2 + t.n_grouped;
+    walk.codes = 2 + t.n_grouped;
     enter(t, walk);
     return walk;
 }
@@ -100,10 +105,10 @@ uvec4 looked_up(Walk walk, uvec4 code)
     return (level ^ negative * 255) + negative; /* no level is 0: nothing is carried */
 }
 
-/* Block b, in the segment of the walk. */
+/* Block b, in the segment of the walk, of the row of a tile. */
 Levels load_levels(Tile t, Walk walk, uint b)
 {
-    uint depth = walk.depth, at = walk.codes + (b - walk.first) * XQ_TILE * depth + t.r, w[8];
+    uint depth = walk.depth, at = t.words + walk.codes + (b - walk.first) * XQ_TILE * depth + t.r, w[8];
     [[unroll]] for (uint i = 0; i < 8; i++) {
         w[i] = 0;
         if (i < depth)

@@ -108,7 +108,8 @@ static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 }, attention[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(attention_f32), [BL_FMT_F16] = CODE(attention_f16)},
 kv_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(kv_store_f32), [BL_FMT_F16] = CODE(kv_store_f16)},
 rope_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(rope_store_f32), [BL_FMT_F16] = CODE(rope_store_f16)}; /* of its three parts, that of keys */
-static const struct code linear_xq_q8_solo = CODE(linear_xq_q8_solo), linear_xq_q8 = CODE(linear_xq_q8), linear_xq_f32 = CODE(linear_xq_f32),
+static const struct code linear_xq_q8_solo = CODE(linear_xq_q8_solo), linear_xq_q8 = CODE(linear_xq_q8), linear_xq_q8_texels = CODE(linear_xq_q8_texels),
+                         linear_xq_f32 = CODE(linear_xq_f32),
                          embed_xq = CODE(embed_xq), stage = CODE(stage);
 static const struct code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
                          rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
@@ -145,9 +146,9 @@ static const struct row {
     {BL_OP_MATVEC | WITH_GLU, BL_FMT_Q8, BL_ROWS_1, true, 0, {0}, {[HARDWARE] = linear_q8_glu, linear_q8_dot_glu}, {[HARDWARE] = {128, 16, 4, 1}, {128, 16, 4, 1}}},
     {BL_OP_MATVEC | WITH_GLU, BL_FMT_Q8, BL_ROWS_8, true, 0, {0}, {[HARDWARE] = linear_q8_glu, linear_q8_dot_glu}, {[HARDWARE] = {64, 8, 4, 4}, {64, 8, 4, 4}}},
     {BL_OP_MATMUL | WITH_GLU, BL_FMT_Q8, 0, true, 0, {0}, {[HARDWARE] = tile_q8_glu, tile_q8_dot_glu}, {[HARDWARE] = {64, 8, 4, 32}, {64, 8, 4, 32}}},
-    {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_1, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8}, {{32, 1, 1, 1}, {64, 8, 1, 1}}},
-    {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_8, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8}, {{32, 1, 1, 8}, {64, 8, 1, 8}}},
-    {BL_OP_MATMUL | OF_XQ, BL_FMT_Q8, 0, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8}, {{32, 1, 1, 8}, {64, 8, 1, 8}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_1, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 1}, {64, 8, 1, 1}, {0}, {8, 1, 4, 1}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_8, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 8}, {64, 8, 1, 8}, {0}, {8, 1, 4, 8}}},
+    {BL_OP_MATMUL | OF_XQ, BL_FMT_Q8, 0, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 8}, {64, 8, 1, 8}, {0}, {8, 1, 4, 8}}},
     {BL_OP_MATVEC | OF_XQ, BL_FMT_F32, BL_ROWS_1, false, 0, {0}, {&linear_xq_f32, &linear_xq_f32}, {{32, 1, 1, 1}, {32, 1, 1, 1}}},
     {BL_OP_MATVEC | OF_XQ, BL_FMT_F32, BL_ROWS_8, false, 0, {0}, {&linear_xq_f32, &linear_xq_f32}, {{32, 1, 1, 8}, {32, 1, 1, 8}}},
     {BL_OP_MATMUL | OF_XQ, BL_FMT_F32, 0, false, 0, {0}, {&linear_xq_f32, &linear_xq_f32}, {{32, 1, 1, 8}, {32, 1, 1, 8}}},
