@@ -240,6 +240,7 @@ static bl_status finish_matrices(struct capture *c)
             continue;
         }
         double *worth = calloc(m->rows, sizeof *worth);
+        free(m->row_worth);
         m->row_worth = calloc(m->rows, sizeof *m->row_worth);
         if (!worth || !m->row_worth) {
             free(worth);
