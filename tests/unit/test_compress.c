@@ -53,12 +53,12 @@ Test(compress, a_budget_is_met_and_more_of_it_never_hurts)
 {
     struct spectrum s;
     uint64_t fewest, most;
-    double last = INFINITY, loss;
+    double last = INFINITY, loss, price;
     make_spectrum(&s);
     xq_allocate_limits(s.strips, STRIPS, &fewest, &most);
-    cr_assert_eq(xq_allocate(s.strips, STRIPS, fewest - 1, &loss), BL_ELIMIT);
+    cr_assert_eq(xq_allocate(s.strips, STRIPS, fewest - 1, &loss, &price), BL_ELIMIT);
     for (uint64_t budget = fewest; budget < most; budget += (most - fewest) / 37) {
-        cr_assert_eq(xq_allocate(s.strips, STRIPS, budget, &loss), BL_OK);
+        cr_assert_eq(xq_allocate(s.strips, STRIPS, budget, &loss, &price), BL_OK);
         cr_assert_leq(bytes_of(&s), budget);
         cr_assert_leq(loss, last * (1 + 1e-9), "%llu bytes", (unsigned long long)budget);
         last = loss;
@@ -71,10 +71,10 @@ Test(compress, depths_follow_the_water_level)
 {
     struct spectrum s;
     uint64_t fewest, most;
-    double loss;
+    double loss, price;
     make_spectrum(&s);
     xq_allocate_limits(s.strips, STRIPS, &fewest, &most);
-    cr_assert_eq(xq_allocate(s.strips, STRIPS, fewest + (most - fewest) / 3, &loss), BL_OK);
+    cr_assert_eq(xq_allocate(s.strips, STRIPS, fewest + (most - fewest) / 3, &loss, &price), BL_OK);
     cr_assert_gt(bytes_of(&s), (fewest + (most - fewest) / 3) * 99 / 100);
     /* What the last bit of a block saved is more than what one more would save anywhere else, but for the last crumbs of the budget. */
     double least_saved = INFINITY, most_to_save = 0;
@@ -106,8 +106,8 @@ Test(compress, no_more_than_sixteen_segments)
     s.share = (const float (*)[9])share;
     s.depth = depth;
     s.grouped = grouped;
-    double loss;
-    cr_assert_eq(xq_allocate(&s, 1, 200 * 32 * 4, &loss), BL_OK);
+    double loss, price;
+    cr_assert_eq(xq_allocate(&s, 1, 200 * 32 * 4, &loss, &price), BL_OK);
     cr_assert_leq(s.n_segments, BL_XQ_MAX_SEGMENTS);
     cr_assert_leq(xq_strip_bytes(&s), 200 * 32 * 4);
     uint32_t blocks = 0;

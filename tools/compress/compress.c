@@ -37,6 +37,10 @@ struct work {
     struct xq_report_matrix *rows;  /* [n_matrices], of the report */
 };
 #define INPUT 0x80000000u
+#define OUTLIER_BYTES 5      /* of one in a file */
+#define OUTLIER_ROUNDS 4     /* of allocation: the price of a byte decides how many outliers there are, and they take bytes */
+#define LEAST_OUTLIER 1e-9   /* nats per token */
+#define BASELINE_OUTLIER 5e-8
 
 static bl_status no_memory(const struct work *w)
 {
@@ -53,13 +57,27 @@ static void captured_window(void *user, uint32_t done, uint32_t all)
     xq_stage_step(1);
 }
 
+enum { WINDOW = 512 }; /* tokens; fewer where the model takes no more */
+
+static uint32_t window_of(const struct work *w)
+{
+    char key[96];
+    uint64_t context = 0;
+    snprintf(key, sizeof key, "%s.context_length", w->job.source.arch);
+    const struct bl_meta *meta = bl_model_file_meta(w->job.file, key);
+    if (!meta || bl_meta_u64(w->job.file, meta, 0, &context) != BL_OK) {
+        bl_errors_clear();
+        return WINDOW;
+    }
+    return context >= 8 && context < WINDOW ? (uint32_t)context : WINDOW;
+}
+
 static bl_status read_text(struct work *w)
 {
-    enum { WINDOW = 512 };
     const struct xq_options *o = w->options;
     bl_tokenizer *tokenizer;
     BL_TRY(bl_tokenizer_open(o->in, &tokenizer));
-    const bl_status status = xq_calibration_read(tokenizer, o->calibration, o->n_calibration, WINDOW, o->calibration_tokens, &w->text);
+    const bl_status status = xq_calibration_read(tokenizer, o->calibration, o->n_calibration, window_of(w), o->calibration_tokens, &w->text);
     bl_tokenizer_destroy(tokenizer);
     return status;
 }
@@ -128,7 +146,7 @@ static void measure_input(void *user, uint32_t i, uint32_t worker)
         return;
     for (uint32_t k = 0; k < w->job.n_matrices && status == BL_OK; k++)
         if (w->job.matrices[k].input == i)
-            status = xq_measure(&w->job, &w->job.matrices[k], &p, w->options->outlier_loss, &w->measured[k]);
+            status = xq_measure(&w->job, &w->job.matrices[k], &p, &w->measured[k]);
     xq_prepared_free(&p);
     xq_stage_step(1);
     if (status != BL_OK && !atomic_exchange(&m->failed, true)) {
@@ -288,26 +306,49 @@ static bl_status check_target(struct work *w, const struct xq_target *target, ui
     return BL_OK;
 }
 
-static bl_status allocate_all(struct work *w, const struct xq_target *goal, struct xq_result *result)
+static void choose_outliers(struct work *w, double least)
+{
+    for (uint32_t i = 0; i < w->job.n_matrices; i++)
+        xq_choose_outliers(&w->measured[i], least);
+}
+
+/* With the outliers as they are. Where these alone are too much for the target, fewer: those that gain most. */
+static bl_status allocate_once(struct work *w, uint64_t target, struct xq_result *result, double *price)
 {
     const uint32_t n = w->first_strip[w->job.n_matrices];
-    if (w->options->method != XQ_METHOD_XQ) {
-        xq_allocate_uniform(w->strips, n, w->options->depth, w->options->grouped);
-        result->bytes = size_tensors(w);
-        return BL_OK;
-    }
-    BL_TRY(check_target(w, goal, result->parameters)); /* outliers are known now */
-    const uint64_t target = target_bytes(goal, result->parameters);
-    uint64_t fixed = size_tensors(w), fewest, most, spare = 0; /* everything but the strips; padding changes a little with the sizes */
+    uint64_t spare = 0, fewest, most, fixed; /* fixed: everything but the strips; padding changes a little with the sizes */
+    xq_allocate_uniform(w->strips, n, 1, false);
     xq_allocate_limits(w->strips, n, &fewest, &most);
+    for (double least = LEAST_OUTLIER; (fixed = size_tensors(w)) > target; least *= 4)
+        choose_outliers(w, least);
     fixed -= fewest;
     for (uint64_t bytes;; spare += bytes - target) {
-        BL_TRY(xq_allocate(w->strips, n, target - fixed - spare, &result->expected_loss));
+        BL_TRY(xq_allocate(w->strips, n, target - fixed - spare, &result->expected_loss, price));
         bytes = size_tensors(w);
         result->bytes = bytes;
         if (bytes <= target)
             return BL_OK;
     }
+}
+
+static bl_status allocate_all(struct work *w, const struct xq_target *goal, struct xq_result *result)
+{
+    const uint32_t n = w->first_strip[w->job.n_matrices];
+    if (w->options->method != XQ_METHOD_XQ) {
+        choose_outliers(w, BASELINE_OUTLIER);
+        xq_allocate_uniform(w->strips, n, w->options->depth, w->options->grouped);
+        result->bytes = size_tensors(w);
+        return BL_OK;
+    }
+    const uint64_t target = target_bytes(goal, result->parameters);
+    double least = INFINITY; /* gain of an outlier; none in the first round */
+    for (uint32_t round = 0; round < OUTLIER_ROUNDS; round++) {
+        double price;
+        choose_outliers(w, least);
+        BL_TRY(allocate_once(w, target, result, &price));
+        least = price * OUTLIER_BYTES; /* what the same bytes would gain elsewhere */
+    }
+    return BL_OK;
 }
 
 /* ---- writing ---- */
@@ -386,7 +427,7 @@ static bl_status report(const struct work *w, const struct xq_target *target, co
 {
     const struct xq_options *o = w->options;
     const struct xq_report_line options[] = {
-        {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"damping", NULL, o->damp}, {"outlier loss", NULL, o->outlier_loss},
+        {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"damping", NULL, o->damp},
         {"error feedback", o->feedback ? "yes" : "no", 0}, {"sweeps", NULL, o->sweeps},
     };
     const struct xq_report_line figures[] = {
@@ -460,7 +501,7 @@ bl_status xq_compress(const struct xq_options *options, struct xq_result *result
         status = check(&w, &parameters);
     if (status == BL_OK)
         status = read_text(&w);
-    if (status == BL_OK && options->method != XQ_METHOD_RTN)
+    if (status == BL_OK)
         status = learn(&w);
     if (status == BL_OK)
         status = measure_all(&w);

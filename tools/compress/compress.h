@@ -31,7 +31,6 @@ struct xq_options {
     double temper;          /* power of a token's probability in the worth of its row */
     bool feedback;
     uint32_t sweeps;
-    double outlier_loss;
     bool quiet;
     bool report;            /* OUT.report.html and .json */
 };
