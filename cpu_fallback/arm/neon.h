@@ -190,6 +190,7 @@ static INLINE void vb_store(uint8_t *p, vb a)
     vst1q_u8(p, a.l);
     vst1q_u8(p + 16, a.h);
 }
+static INLINE vb vb_here(vb a) { return a; } /* see avx2.h; there are registers enough */
 static INLINE vb vb_set1(int a) { return (vb){vdupq_n_u8((uint8_t)a), vdupq_n_u8((uint8_t)a)}; }
 static INLINE vb vb_and(vb a, vb b) { return (vb){vandq_u8(a.l, b.l), vandq_u8(a.h, b.h)}; }
 static INLINE vb vb_or(vb a, vb b) { return (vb){vorrq_u8(a.l, b.l), vorrq_u8(a.h, b.h)}; }
@@ -343,7 +344,7 @@ static INLINE vsum vsum_add(vsum a, vsum b)
         a.two_rows[i] = vaddq_s16(a.two_rows[i], b.two_rows[i]);
     return a;
 }
-static INLINE vsum vsum_here(vsum a) { return a; } /* see avx2.h; there are registers enough */
+static INLINE vsum vsum_here(vsum a) { return a; }
 static INLINE vi vi_here(vi a) { return a; }
 /* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
 static INLINE vi vsum_total(vsum a, vb scale)
