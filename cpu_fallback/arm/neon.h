@@ -225,6 +225,11 @@ static INLINE void transpose4(const uint8x16_t in[4], uint8x16_t out[4])
 }
 /* 16 bytes, in both halves; and byte i of such a table for every i < 16. */
 static INLINE vb vb_table(const uint8_t *p) { return (vb){vld1q_u8(p), vld1q_u8(p)}; }
+static INLINE vb vb_table_of(uint64_t low, uint64_t high)
+{
+    const uint8x16_t table = vcombine_u8(vcreate_u8(low), vcreate_u8(high));
+    return (vb){table, table};
+}
 static INLINE vb vb_lookup(vb table, vb i) { return (vb){vqtbl1q_u8(table.l, i.l), vqtbl1q_u8(table.h, i.h)}; }
 /* The same for the low or the high nibbles of bytes whose nibbles are all below 8. */
 static INLINE vb vb_lookup_low(vb table, vb i) { return vb_lookup(table, vb_field(i, 0, 7)); }

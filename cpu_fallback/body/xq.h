@@ -34,20 +34,40 @@ struct xq_levels {
     vb one, of_place[2];
 };
 
+/* The half table of n levels mirrored around `offset`, in the low 2 n bytes: 8 bytes at once, of which none overflows. */
+static INLINE uint64_t xq_mirrored(const uint8_t *half, uint32_t n, int offset, uint64_t *negative)
+{
+    const uint64_t each = 0x0101010101010101u * (uint64_t)offset;
+    uint64_t levels = 0;
+    memcpy(&levels, half, n);
+    *negative = (each - __builtin_bswap64(levels)) >> (64 - 8 * n);
+    return each + levels;
+}
+
 static INLINE struct xq_levels xq_levels_of(uint32_t depth, const struct bl_xq_header *h)
 {
-    static const uint8_t field_of[2][16] = {{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3}, {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}};
     struct xq_levels levels;
-    uint8_t table[16] = {0};
-    const uint32_t n = depth == 2 ? 2 : depth == 3 ? 4 : 8;
-    const uint8_t *half = depth == 2 ? h->half2 : depth == 3 ? h->half3 : h->half4;
-    for (uint32_t i = 0; depth >= 2 && depth <= 4 && i < n; i++) {
-        table[n - 1 - i] = (uint8_t)(xq_facts_of(depth).offset - half[i]);
-        table[n + i] = (uint8_t)(xq_facts_of(depth).offset + half[i]);
+    const int offset = xq_facts_of(depth).offset;
+    uint64_t negative, positive;
+    switch (depth) {
+    case 2: {
+        static const uint8_t field_of[2][16] = {{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3}, {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}};
+        positive = xq_mirrored(h->half2, 2, offset, &negative);
+        for (int i = 0; i < 2; i++)
+            levels.of_place[i] = vb_lookup(vb_table_of(negative | positive << 16, 0), vb_table(field_of[i]));
+        break;
     }
-    levels.one = vb_table(depth == 5 ? h->half5 : table);
-    for (int i = 0; i < 2; i++)
-        levels.of_place[i] = vb_lookup(levels.one, vb_table(field_of[i]));
+    case 3:
+        positive = xq_mirrored(h->half3, 4, offset, &negative);
+        levels.one = vb_table_of(negative | positive << 32, 0);
+        break;
+    case 4:
+        positive = xq_mirrored(h->half4, 8, offset, &negative);
+        levels.one = vb_table_of(negative, positive);
+        break;
+    default:
+        levels.one = vb_table(h->half5);
+    }
     return levels;
 }
 

@@ -196,6 +196,7 @@ static INLINE vb vb_bits(const uint8_t *p)
 }
 /* 16 bytes, in both halves; and byte i of such a table for every i < 16. */
 static INLINE vb vb_table(const uint8_t *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)p)); }
+static INLINE vb vb_table_of(uint64_t low, uint64_t high) { return _mm256_broadcastsi128_si256(_mm_set_epi64x((long long)high, (long long)low)); }
 static INLINE vb vb_lookup(vb table, vb i) { return _mm256_shuffle_epi8(table, i); }
 /* The same for the low or the high nibbles of bytes whose nibbles are all below 8: then nothing need be masked. */
 static INLINE vb vb_lookup_low(vb table, vb i) { return _mm256_shuffle_epi8(table, i); }
