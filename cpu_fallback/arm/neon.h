@@ -190,6 +190,7 @@ static INLINE void vb_store(uint8_t *p, vb a)
     vst1q_u8(p, a.l);
     vst1q_u8(p + 16, a.h);
 }
+static INLINE vb vb_here(vb a) { return a; } /* see avx2.h; there are registers enough */
 static INLINE vb vb_set1(int a) { return (vb){vdupq_n_u8((uint8_t)a), vdupq_n_u8((uint8_t)a)}; }
 static INLINE vb vb_and(vb a, vb b) { return (vb){vandq_u8(a.l, b.l), vandq_u8(a.h, b.h)}; }
 static INLINE vb vb_or(vb a, vb b) { return (vb){vorrq_u8(a.l, b.l), vorrq_u8(a.h, b.h)}; }
@@ -224,6 +225,11 @@ static INLINE void transpose4(const uint8x16_t in[4], uint8x16_t out[4])
 }
 /* 16 bytes, in both halves; and byte i of such a table for every i < 16. */
 static INLINE vb vb_table(const uint8_t *p) { return (vb){vld1q_u8(p), vld1q_u8(p)}; }
+static INLINE vb vb_table_of(uint64_t low, uint64_t high)
+{
+    const uint8x16_t table = vcombine_u8(vcreate_u8(low), vcreate_u8(high));
+    return (vb){table, table};
+}
 static INLINE vb vb_lookup(vb table, vb i) { return (vb){vqtbl1q_u8(table.l, i.l), vqtbl1q_u8(table.h, i.h)}; }
 /* The same for the low or the high nibbles of bytes whose nibbles are all below 8. */
 static INLINE vb vb_lookup_low(vb table, vb i) { return vb_lookup(table, vb_field(i, 0, 7)); }
@@ -343,7 +349,7 @@ static INLINE vsum vsum_add(vsum a, vsum b)
         a.two_rows[i] = vaddq_s16(a.two_rows[i], b.two_rows[i]);
     return a;
 }
-static INLINE vsum vsum_here(vsum a) { return a; } /* see avx2.h; there are registers enough */
+static INLINE vsum vsum_here(vsum a) { return a; }
 static INLINE vi vi_here(vi a) { return a; }
 /* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
 static INLINE vi vsum_total(vsum a, vb scale)

@@ -7,7 +7,7 @@
 #define BL_CPU_BODY_XQ_H
 #include "hal/xq.h"
 
-enum { XQ_ROWS = 4, XQ_TILES = 2 }; /* the most rows of activations and tiles that are multiplied at once */
+enum { XQ_ROWS = 4, XQ_TILES = 4 }; /* the most rows of activations and tiles that are multiplied at once */
 
 /* Facts of a depth. run: how many products (vsum) may be added before they must become 32 bits, as in quants.h. Depth 5 is signed: stored
  * bytes below 128 and signs; depth 8 is two planes of nibbles, the second 16 times the first. */
@@ -18,7 +18,7 @@ struct xq_facts {
 static INLINE struct xq_facts xq_facts_of(uint32_t depth)
 {
     switch (depth) {
-    case 1: return (struct xq_facts){1, 1, 8, 1}; /* stored: 0 or 2 */
+    case 1: return (struct xq_facts){2, 1, 8, 1};
     case 2: return (struct xq_facts){1, BL_XQ_LEVEL2, 4, 1};
     case 3: return (struct xq_facts){1, BL_XQ_LEVEL3, 2, 1};
     case 4: return (struct xq_facts){1, BL_XQ_LEVEL4, 1, 1};
@@ -29,31 +29,45 @@ static INLINE struct xq_facts xq_facts_of(uint32_t depth)
     }
 }
 
-/* Tables from a code to what is stored: `one` for depth 3 to 5; for depth 1 and 2, where a nibble holds the codes of several quads, a table
- * per place in the nibble. */
+/* Tables from a code to what is stored: `one` for depth 3 to 5; for depth 2, where a nibble holds the codes of two quads, a table for each. */
 struct xq_levels {
-    vb one, of_place[4];
+    vb one, of_place[2];
 };
+
+/* The half table of n levels mirrored around `offset`, in the low 2 n bytes: 8 bytes at once, of which none overflows. */
+static INLINE uint64_t xq_mirrored(const uint8_t *half, uint32_t n, int offset, uint64_t *negative)
+{
+    const uint64_t each = 0x0101010101010101u * (uint64_t)offset;
+    uint64_t levels = 0;
+    memcpy(&levels, half, n);
+    *negative = (each - __builtin_bswap64(levels)) >> (64 - 8 * n);
+    return each + levels;
+}
 
 static INLINE struct xq_levels xq_levels_of(uint32_t depth, const struct bl_xq_header *h)
 {
-    static const uint8_t bit_of[4][16] = {{0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2}, {0, 0, 2, 2, 0, 0, 2, 2, 0, 0, 2, 2, 0, 0, 2, 2},
-                                          {0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 0, 2, 2, 2, 2}, {0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2}};
-    static const uint8_t field_of[2][16] = {{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3}, {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}};
     struct xq_levels levels;
-    uint8_t table[16] = {0};
-    if (depth == 1)
-        for (int i = 0; i < 4; i++)
-            levels.of_place[i] = vb_table(bit_of[i]);
-    const uint32_t n = depth == 2 ? 2 : depth == 3 ? 4 : 8;
-    const uint8_t *half = depth == 2 ? h->half2 : depth == 3 ? h->half3 : h->half4;
-    for (uint32_t i = 0; depth >= 2 && depth <= 4 && i < n; i++) {
-        table[n - 1 - i] = (uint8_t)(xq_facts_of(depth).offset - half[i]);
-        table[n + i] = (uint8_t)(xq_facts_of(depth).offset + half[i]);
+    const int offset = xq_facts_of(depth).offset;
+    uint64_t negative, positive;
+    switch (depth) {
+    case 2: {
+        static const uint8_t field_of[2][16] = {{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3}, {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}};
+        positive = xq_mirrored(h->half2, 2, offset, &negative);
+        for (int i = 0; i < 2; i++)
+            levels.of_place[i] = vb_lookup(vb_table_of(negative | positive << 16, 0), vb_table(field_of[i]));
+        break;
     }
-    levels.one = vb_table(depth == 5 ? h->half5 : table);
-    for (int i = 0; depth == 2 && i < 2; i++)
-        levels.of_place[i] = vb_lookup(levels.one, vb_table(field_of[i]));
+    case 3:
+        positive = xq_mirrored(h->half3, 4, offset, &negative);
+        levels.one = vb_table_of(negative | positive << 32, 0);
+        break;
+    case 4:
+        positive = xq_mirrored(h->half4, 8, offset, &negative);
+        levels.one = vb_table_of(negative, positive);
+        break;
+    default:
+        levels.one = vb_table(h->half5);
+    }
     return levels;
 }
 
@@ -67,12 +81,6 @@ static INLINE vb xq_move(vb a, int from, int n, int to)
 static INLINE vb xq_word(const uint8_t *codes, int i)
 {
     return vb_load(codes + 32 * i);
-}
-
-/* Nibble of quad q in a plane of 4 bits. */
-static INLINE vb xq_nibble(const uint8_t *plane, int q)
-{
-    return xq_move(xq_word(plane, q % 4), q / 4 * 4, 4, 0);
 }
 
 /* Planes of 2 and of 1 bits as numbers of 3 bits: of quad q in the low nibbles, of quad q + 4 in the high ones (q < 4). */
@@ -95,21 +103,24 @@ static INLINE vb xq_signs(const uint8_t *plane1, int q)
     return q == 0 ? vb_or(vb_up(bits, 7), one) : vb_up(vb_or(bits, one), 7 - q);
 }
 
-/* The stored bytes of quad q; of depth 8, those of one of its planes; of depth 5, without signs. */
-static INLINE vb xq_quad(uint32_t depth, const uint8_t *codes, const struct xq_levels *levels, int q, int plane)
+/* The stored bytes of quads q and q + 4, which share words; of depth 8, those of one of its planes; of depth 5, without signs. */
+static INLINE void xq_pair(uint32_t depth, const uint8_t *codes, const struct xq_levels *levels, int q, int plane, vb pair[2])
 {
-    switch (depth) {
-    case 1: return vb_lookup(levels->of_place[q % 4], xq_move(xq_word(codes, 0), q / 4 * 4, 4, 0));
-    case 2: return vb_lookup(levels->of_place[q / 2 % 2], xq_move(xq_word(codes, q % 2), q / 4 * 4, 4, 0));
-    case 3: {
-        const vb threes = xq_threes(codes, codes + 64, q % 4);
-        return q < 4 ? vb_lookup_low(levels->one, threes) : vb_lookup_high(levels->one, threes);
-    }
-    case 4:
-    case 5: return vb_lookup(levels->one, xq_nibble(codes, q));
-    case 6: return vb_or(xq_nibble(codes, q), xq_move(xq_word(codes + 128, q % 2), q / 2 * 2, 2, 4));
-    case 7: return vb_or(xq_nibble(codes, q), xq_move(xq_threes(codes + 128, codes + 192, q % 4), q / 4 * 4, 3, 4));
-    default: return xq_nibble(codes + 128 * plane, q);
+    const vb four = vb_here(xq_word(codes, depth == 1 ? 0 : depth < 4 ? q % 2 : q + 4 * plane)); /* once from memory */
+    const vb threes = depth == 3 ? xq_threes(codes, codes + 64, q) : depth == 7 ? xq_threes(codes + 128, codes + 192, q) : four;
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        const vb nibble = xq_move(four, 4 * i, 4, 0);
+        switch (depth) {
+        case 1: pair[i] = xq_move(xq_word(codes, 0), q + 4 * i, 1, 0); break;
+        case 2: pair[i] = vb_lookup(levels->of_place[q / 2], nibble); break;
+        case 3: pair[i] = i ? vb_lookup_high(levels->one, threes) : vb_lookup_low(levels->one, threes); break;
+        case 4:
+        case 5: pair[i] = vb_lookup(levels->one, nibble); break;
+        case 6: pair[i] = vb_or(nibble, xq_move(xq_word(codes + 128, q % 2), (q + 4 * i) / 2 * 2, 2, 4)); break;
+        case 7: pair[i] = vb_or(nibble, xq_move(threes, 4 * i, 3, 4)); break;
+        default: pair[i] = nibble;
+        }
     }
 }
 
@@ -123,16 +134,15 @@ static INLINE void xq_unpack(uint32_t depth, const uint8_t *codes, const struct 
 {
 #pragma GCC unroll 2
     for (int plane = 0; plane < xq_facts_of(depth).planes; plane++) {
-#pragma GCC unroll 8
-        for (int q = 0; q < 8; q++) {
-            const vb w = xq_quad(depth, codes, levels, q, plane);
-            out->w[plane][q] = depth == 5 ? vb_signed(w, xq_signs(codes + 128, q)) : w;
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; q++) {
+            vb pair[2];
+            xq_pair(depth, codes, levels, q, plane, pair);
+            for (int i = 0; i < 2; i++)
+                out->w[plane][q + 4 * i] = depth == 5 ? vb_signed(pair[i], xq_signs(codes + 128, q + 4 * i)) : pair[i];
         }
     }
 }
-
-/* Neighbours use the same vectors of the planes. */
-static const int xq_order[8] = {0, 4, 2, 6, 1, 5, 3, 7};
 
 /* isum[t][r] = sum of L * q over a block of each of some tiles, for n planes of activations. The weights come from the panels where they are
  * unpacked, else from the codes. */
@@ -140,32 +150,31 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
                           const struct xq_panel *panels, const struct bl_q8_plane *const *a, vi (*isum)[XQ_ROWS])
 {
     const struct xq_facts facts = xq_facts_of(depth);
+    vb pair[XQ_TILES][2];
 #pragma GCC unroll 2
     for (int plane = 0; plane < facts.planes; plane++) {
         const vb factor = vp_set1(plane ? 16 * facts.factor : facts.factor);
+        vsum run[XQ_TILES][XQ_ROWS];
 #pragma GCC unroll 8
-        for (int first = 0; first < 8; first += facts.run) {
-            vsum run[XQ_TILES][XQ_ROWS];
-#pragma GCC unroll 8
-            for (int i = first; i < first + facts.run; i++) {
-                const int q = xq_order[i];
-#pragma GCC unroll 4
-                for (int t = 0; t < tiles; t++) {
-                    const vb w = unpacked ? panels[t].w[plane][q] : xq_quad(depth, codes[t], levels, q, plane);
-#pragma GCC unroll 4
-                    for (int r = 0; r < n; r++) {
-                        const int8_t *x = a[r]->q + 4 * q;
-                        const vsum product = depth != 5 ? vsum_mul_u8(w, x) : unpacked ? vsum_mul_s8(w, x) : vsum_mul_signed(w, xq_signs(codes[t] + 128, q), x);
-                        run[t][r] = i == first ? product : vsum_here(vsum_add(run[t][r], product));
-                    }
-                }
-            }
+        for (int done = 0; done < 8; done++) {
+            static const int order[4] = {0, 2, 1, 3}; /* neighbours use the same vectors of the planes */
+            const int q = order[done / 2] + done % 2 * 4;
 #pragma GCC unroll 4
             for (int t = 0; t < tiles; t++) {
+                if (unpacked)
+                    pair[t][done % 2] = panels[t].w[plane][q];
+                else if (done % 2 == 0)
+                    xq_pair(depth, codes[t], levels, q, plane, pair[t]);
 #pragma GCC unroll 4
                 for (int r = 0; r < n; r++) {
-                    const vi total = vsum_total(run[t][r], factor);
-                    isum[t][r] = plane == 0 && first == 0 ? total : vi_here(vi_add(isum[t][r], total));
+                    const vb w = pair[t][done % 2];
+                    const int8_t *x = a[r]->q + 4 * q;
+                    const vsum product = depth != 5 ? vsum_mul_u8(w, x) : unpacked ? vsum_mul_s8(w, x) : vsum_mul_signed(w, xq_signs(codes[t] + 128, q), x);
+                    run[t][r] = done % facts.run == 0 ? product : vsum_here(vsum_add(run[t][r], product));
+                    if (done % facts.run == facts.run - 1) {
+                        const vi total = vsum_total(run[t][r], factor);
+                        isum[t][r] = plane == 0 && done == facts.run - 1 ? total : vi_here(vi_add(isum[t][r], total));
+                    }
                 }
             }
         }

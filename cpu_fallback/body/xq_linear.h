@@ -25,18 +25,32 @@ static INLINE vf xq_add_term(vf acc, vf d_unit, bool grouped, vi m, vi isum)
 
 /* ---- one row of q8 ---- */
 
-/* A run of n blocks of one depth, of XQ_TILES tiles, which share the broadcasts of the activations. */
+/* Tiles that are multiplied together: they share the broadcasts of the activations. next: what follows the tiles in memory; several streams
+ * that jump every few hundred bytes defeat hardware prefetchers, so the tiles after these are asked for front to back, a little with each
+ * block. Asking past the end of the matrix is harmless, hence an integer and not a pointer. */
+struct xq_walk {
+    struct xq_cursor at[XQ_TILES];
+    vf acc[XQ_TILES];
+    uintptr_t next;
+};
+
+/* A run of n blocks of one depth. */
 static INLINE void xq_run_q8(uint32_t depth, bool grouped, const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x,
-                             float threshold, struct xq_cursor *at, vf *out)
+                             float threshold, struct xq_walk *walk)
 {
     const struct xq_levels levels = xq_levels_of(depth, h);
+    const uint32_t step = XQ_TILES * (32 * depth + (grouped ? 4 : 0));
+    const struct xq_cursor *at = walk->at;
     const uint8_t *codes[XQ_TILES];
     vf acc[XQ_TILES];
     for (int t = 0; t < XQ_TILES; t++) {
         codes[t] = at[t].codes;
-        acc[t] = out[t];
+        acc[t] = walk->acc[t];
     }
     for (uint32_t i = 0; i < n; i++) {
+#pragma GCC unroll 17
+        for (uint32_t byte = 0; byte < step; byte += 64)
+            __builtin_prefetch((const void *)(walk->next + (uintptr_t)i * step + byte), 0, 2);
         const struct bl_q8_plane *planes[2] = {&x[i].coarse, &x[i].fine};
         vi isum[XQ_TILES][XQ_ROWS];
         if (x[i].d > threshold) {
@@ -58,19 +72,20 @@ static INLINE void xq_run_q8(uint32_t depth, bool grouped, const struct bl_xq_he
             codes[t] += 32 * depth;
     }
     for (int t = 0; t < XQ_TILES; t++) {
-        at[t].codes = codes[t];
-        at[t].groups += grouped ? n : 0;
-        out[t] = acc[t];
+        walk->at[t].codes = codes[t];
+        walk->at[t].groups += grouped ? n : 0;
+        walk->acc[t] = acc[t];
     }
+    walk->next += (uintptr_t)n * step;
 }
 
-typedef void xq_run_fn(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_cursor *at, vf *acc);
+typedef void xq_run_fn(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_walk *walk);
 
 #define XQ_RUN(depth, name, grouped) \
-    static void name##depth(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_cursor *at, \
-                            vf *acc) \
+    static void name##depth(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, \
+                            struct xq_walk *walk) \
     { \
-        xq_run_q8(depth, grouped, h, n, unit, x, threshold, at, acc); \
+        xq_run_q8(depth, grouped, h, n, unit, x, threshold, walk); \
     }
 #define XQ_RUNS(depth) XQ_RUN(depth, xq_run_plain, false) XQ_RUN(depth, xq_run_grouped, true)
 XQ_PER_DEPTH(XQ_RUNS)
@@ -85,18 +100,17 @@ static INLINE void xq_tiles_q8_row(const struct bl_xq_header *h, const struct bl
 {
     for (uint32_t g = 0; g < groups; g += XQ_TILES) {
         const struct bl_q8_block *block = x;
-        struct xq_cursor at[XQ_TILES];
-        vf acc[XQ_TILES];
+        struct xq_walk walk = {.next = (uintptr_t)xq_tile_at(h, b, row + 8 * g) + 4 * (uintptr_t)XQ_TILES * b->stride};
         for (uint32_t t = 0; t < XQ_TILES; t++) { /* past the end, the last one again */
-            at[t] = xq_cursor_at(b, xq_tile_at(h, b, row + 8 * min_u32(g + t, groups - 1)));
-            acc[t] = vf_set1(0);
+            walk.at[t] = xq_cursor_at(b, xq_tile_at(h, b, row + 8 * min_u32(g + t, groups - 1)));
+            walk.acc[t] = vf_set1(0);
         }
         for (const struct bl_xq_segment *seg = bl_xq_segments(h) + b->first_segment, *end = seg + b->n_segments; seg < end; seg++) {
-            xq_run_fns[seg->depth - 1][seg->flags & BL_XQ_GROUPED](h, seg->n_blocks, seg->unit, block, s->threshold[0], at, acc);
+            xq_run_fns[seg->depth - 1][seg->flags & BL_XQ_GROUPED](h, seg->n_blocks, seg->unit, block, s->threshold[0], &walk);
             block += seg->n_blocks;
         }
         for (uint32_t t = 0; t < XQ_TILES; t++)
-            s->acc[0][g + t] = acc[t];
+            s->acc[0][g + t] = walk.acc[t];
     }
 }
 _Static_assert(XQ_GROUPS % XQ_TILES == 0, "whole sets of tiles");

@@ -165,6 +165,12 @@ static INLINE void vf_store_q8(const vf v[4], float inverse, struct bl_q8_plane 
 /* ---- 32 bytes ---- */
 static INLINE vb vb_load(const uint8_t *p) { return _mm256_loadu_si256((const void *)p); }
 static INLINE void vb_store(uint8_t *p, vb a) { _mm256_storeu_si256((void *)p, a); }
+/* a, computed here and in a register: compilers otherwise reorder long sums until the registers run out, and load a word twice. */
+static INLINE vb vb_here(vb a)
+{
+    __asm__("" : "+x"(a));
+    return a;
+}
 static INLINE vb vb_set1(int a) { return _mm256_set1_epi8((char)a); }
 static INLINE vb vb_and(vb a, vb b) { return _mm256_and_si256(a, b); }
 static INLINE vb vb_or(vb a, vb b) { return _mm256_or_si256(a, b); }
@@ -190,6 +196,7 @@ static INLINE vb vb_bits(const uint8_t *p)
 }
 /* 16 bytes, in both halves; and byte i of such a table for every i < 16. */
 static INLINE vb vb_table(const uint8_t *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)p)); }
+static INLINE vb vb_table_of(uint64_t low, uint64_t high) { return _mm256_broadcastsi128_si256(_mm_set_epi64x((long long)high, (long long)low)); }
 static INLINE vb vb_lookup(vb table, vb i) { return _mm256_shuffle_epi8(table, i); }
 /* The same for the low or the high nibbles of bytes whose nibbles are all below 8: then nothing need be masked. */
 static INLINE vb vb_lookup_low(vb table, vb i) { return _mm256_shuffle_epi8(table, i); }
@@ -301,13 +308,8 @@ static INLINE vsum vsum_mul_s8(vb w, const int8_t *a) { return _mm256_maddubs_ep
 static INLINE vsum vsum_mul_signed(vb w, vb signs, const int8_t *a) { return _mm256_maddubs_epi16(w, _mm256_sign_epi8(four_of(a), signs)); }
 static INLINE vb vb_signed(vb w, vb signs) { return _mm256_sign_epi8(w, signs); } /* as vsum_mul_signed counts them */
 static INLINE vsum vsum_add(vsum a, vsum b) { return _mm256_add_epi16(a, b); }
-/* a, computed here: compilers otherwise reorder long sums until the registers run out. */
-static INLINE vsum vsum_here(vsum a)
-{
-    __asm__("" : "+x"(a));
-    return a;
-}
-static INLINE vi vi_here(vi a) { return vsum_here(a); }
+static INLINE vsum vsum_here(vsum a) { return vb_here(a); }
+static INLINE vi vi_here(vi a) { return vb_here(a); }
 /* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
 static INLINE vi vsum_total(vsum a, vb scale) { return _mm256_madd_epi16(a, scale); }
 #endif
