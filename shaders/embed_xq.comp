@@ -25,15 +25,15 @@ void main()
     Walk walk = begin(t);
     seek(t, walk, block);
     Levels l = load_levels(t, walk, block);
-    uvec2 outliers = outliers_of(id);
+    Outliers outliers = outliers_of(id);
     precise float scale = row_scale(t);
     for (uint c = 0; c < 32; c++) {
         uint to = input_column(32 * block + c);
         if (to == XQ_NO_COLUMN)
             continue;
         float correction = 0.0;
-        for (uint e = outliers.x; e < outliers.y; e++) {
-            Outlier outlier = outlier_at(e);
+        for (uint i = outliers.first; i < outliers.end; i++) {
+            Outlier outlier = outlier_at(outliers, i);
             if (outlier.row == id % XQ_UNIT && outlier.column == 32 * block + c)
                 correction = outlier.value;
         }

@@ -39,14 +39,14 @@ void main()
         }
     }
     precise float scale = row_scale(t);
-    uvec2 outliers = outliers_of(t.row);
+    Outliers outliers = outliers_of(t.row);
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         if (r0 + r >= m || o >= n)
             continue;
         precise vec4 half_sums = low[r] + high[r];
         precise float y = scale * ((half_sums.x + half_sums.z) + (half_sums.y + half_sums.w));
-        for (uint e = outliers.x; e < outliers.y; e++) {
-            Outlier outlier = outlier_at(e);
+        for (uint i = outliers.first; i < outliers.end; i++) {
+            Outlier outlier = outlier_at(outliers, i);
             if (outlier.row == t.row % XQ_UNIT)
                 y = y + outlier.value * F(X((r0 + r) * k + outlier.column));
         }

@@ -151,26 +151,35 @@ ivec4 levels_at(Levels l, uint i)
     return l.scale * bytes_of(i < 4 ? l.w0[i] : l.w1[i - 4]) + l.offset;
 }
 
-/* The outliers of 32 rows, from .. to - 1; of one: stored column, correction, row among the 32. */
+/* The outliers of 32 rows, first .. end - 1, and where the tables of all begin. Of one: stored column, row among the 32, correction. */
+struct Outliers {
+    uint first, end, entries, rows;
+};
 struct Outlier {
     uint column, row;
     float value;
 };
 
-uvec2 outliers_of(uint row)
+Outliers outliers_of(uint row)
 {
-    if (W(XQ_N_OUTLIERS) == 0)
-        return uvec2(0);
-    uint start = W(XQ_OUTLIERS) + row / XQ_UNIT;
-    return uvec2(W(start), W(start + 1));
+    Outliers all;
+    uint n = W(XQ_N_OUTLIERS), start = W(XQ_OUTLIERS);
+    all.first = all.end = 0;
+    all.entries = start + (W(XQ_ROWS) + XQ_UNIT - 1) / XQ_UNIT + 1;
+    all.rows = all.entries + n;
+    if (n > 0) {
+        all.first = W(start + row / XQ_UNIT);
+        all.end = W(start + row / XQ_UNIT + 1);
+    }
+    return all;
 }
 
-Outlier outlier_at(uint e)
+Outlier outlier_at(Outliers all, uint i)
 {
-    uint entries = W(XQ_OUTLIERS) + (W(XQ_ROWS) + XQ_UNIT - 1) / XQ_UNIT + 1, entry = W(entries + e);
+    uint entry = W(all.entries + i);
     Outlier o;
     o.column = entry & 0xffffu;
     o.value = half_of(entry >> 16);
-    o.row = W(entries + W(XQ_N_OUTLIERS) + e / 4) >> e % 4 * 8 & 255u;
+    o.row = W(all.rows + i / 4) >> i % 4 * 8 & 255u;
     return o;
 }
