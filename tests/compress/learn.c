@@ -323,7 +323,7 @@ int main(int argc, char **argv)
     must(bl_tokenizer_open(argv[1], &tokenizer));
     check_jsonl();
     check_calibration(tokenizer);
-    must(xq_calibration_read(tokenizer, NULL, 0, WINDOW, 64 * WINDOW, &text));
+    must(xq_calibration_read(tokenizer, NULL, 0, WINDOW, 32 * WINDOW, &text));
 
     struct xq_job job, other;
     struct xq_captured captured;
@@ -338,7 +338,7 @@ int main(int argc, char **argv)
     struct xq_job kept;
     must(xq_job_open(&kept, argv[1]));
     jobs[1] = &kept;
-    options = (struct xq_capture_options){.threads = 3, .ram = xq_network_least_bytes(&job, 3, true) + 400000, .temper = 1};
+    options = (struct xq_capture_options){.threads = 3, .ram = xq_network_least_bytes(&job, 3, true) + bl_model_file_bytes(job.file) + 400000, .temper = 1};
     check(xq_capture(&other, blas, &text, &options, &captured) == BL_ELIMIT, "capture", "too little memory", 0);
     options.done = keep;
     options.user = jobs;

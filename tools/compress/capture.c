@@ -346,10 +346,10 @@ static bl_status run_all(struct capture *c, const struct xq_calibration *text, c
     return finish_matrices(c);
 }
 
-/* Memory: what the network needs at least, then covariances, then what saves the network time. */
+/* Memory: what the network needs at least and the mapped file, then covariances, then what saves the network time. */
 static bl_status share_memory(struct capture *c, uint32_t *pass, struct xq_network_options *network, struct xq_captured *out)
 {
-    const uint64_t least = xq_network_least_bytes(c->job, c->options->threads, true), ram = c->options->ram ? c->options->ram : UINT64_MAX;
+    const uint64_t least = xq_network_least_bytes(c->job, c->options->threads, true) + bl_model_file_bytes(c->job->file), ram = c->options->ram ? c->options->ram : UINT64_MAX;
     uint64_t all = 0;
     for (uint32_t i = 0; i < c->job->n_inputs; i++)
         all += h_bytes(c->job, i) * (c->inputs[i].is_table ? 2 : 1);
