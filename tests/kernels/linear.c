@@ -144,7 +144,10 @@ static void check_shape(struct bl_kernel_key key, const struct shape *shape)
     uint32_t columns = 0, formats[BL_LINEAR_SEGMENTS];
     const uint32_t spare = 2, k = shape->k, m = shape->m; /* rows of the bucket that the step does not have */
     bool plain = true;
-    snprintf(l.label, sizeof l.label, "n=%u,%u,%u k=%u m=%u b=%u %s%s", shape->n[0], shape->n[1], shape->n[2], k, m, shape->depth, style_names[shape->style],
+    char depth[16] = "";
+    if (shape->depth)
+        snprintf(depth, sizeof depth, "b=%u ", shape->depth);
+    snprintf(l.label, sizeof l.label, "n=%u,%u,%u k=%u m=%u %s%s%s", shape->n[0], shape->n[1], shape->n[2], k, m, depth, style_names[shape->style],
              shape->is_apart ? ", rows apart" : "");
     l.is_extreme = shape->style == EXTREMES;
     random_seed_for(l.label);
