@@ -1,5 +1,6 @@
 /* kernels.cu: the one file that instantiates the kernels: an entry NAME_cuda per line of kernels.def. */
 #include "cuda/attention_tile.cuh"
+#include "cuda/matmul_f32.cuh"
 #include "cuda/matmul_half.cuh"
 #include "cuda/rows.cuh"
 

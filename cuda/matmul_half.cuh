@@ -306,6 +306,42 @@ __device__ __forceinline__ void bl_half_multiply(const bl_linear_place &t, uint3
     }
 }
 
+/* acc[o][r][i] is of output 16 o + lane / 4 + 8 (i / 2) and row 8 r + 2 (lane % 4) + i % 2 of the warp's. */
+#define BL_FOR_HALF_RESULTS                                       \
+    _Pragma("unroll") for (uint32_t o = 0; o < 2; o++)            \
+        _Pragma("unroll") for (uint32_t r = 0; r < 8; r++)        \
+            _Pragma("unroll") for (uint32_t i = 0; i < 4; i++)
+
+__device__ __forceinline__ uint32_t bl_half_output(uint32_t o, uint32_t i)
+{
+    return 16 * o + threadIdx.x % 32 / 4 + i / 2 * 8;
+}
+
+__device__ __forceinline__ uint32_t bl_half_line(uint32_t r, uint32_t i)
+{
+    return 8 * r + threadIdx.x % 4 * 2 + i % 2;
+}
+
+/* Takes the rows' factors out again. */
+__device__ __forceinline__ void bl_half_scale(const bl_linear_place &t, uint32_t first, SHARED_PARAMETER(uint32_t) raw, float (&acc)[2][8][4])
+{
+    BL_FOR_HALF_RESULTS
+    {
+        const uint32_t row = first + bl_half_line(r, i);
+        acc[o][r][i] = acc[o][r][i] * (row < t.rows ? bl_bits_f32(raw[row]) : 0.0f);
+    }
+}
+
+__device__ __forceinline__ void bl_half_store(const bl_cuda_args &args, const bl_linear_place &t, uint32_t first, const float (&acc)[2][8][4])
+{
+    BL_FOR_HALF_RESULTS
+    {
+        const uint32_t row = first + bl_half_line(r, i), output = t.output + bl_half_output(o, i);
+        if (row < t.rows && output < t.n)
+            bl_linear_store(args, t, output, row, acc[o][r][i]);
+    }
+}
+
 /* With a GLU a block has 64 outputs: even warps have gate, odd ones up. 64 rows after the other meet where the tiles were. */
 __device__ __forceinline__ void bl_half_glu(const bl_cuda_args &args, bl_linear_place &t, bool is_there, SHARED_PARAMETER(uint32_t) gates,
                                             SHARED_PARAMETER(uint32_t) ups, const float (&acc)[2][8][4])
@@ -313,13 +349,13 @@ __device__ __forceinline__ void bl_half_glu(const bl_cuda_args &args, bl_linear_
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, base = blockIdx.x * (BL_HALF_OUTPUTS / 2);
     for (uint32_t first = 0; first < t.rows; first += 64) {
         if (is_there && warp / 4 == first / 64) {
-#pragma unroll
-            for (uint32_t i = 0; i < 64; i++) {
-                const uint32_t o = warp % 4 / 2 * 32 + i / 32 * 16 + lane / 4 + i / 2 % 2 * 8, r = i / 4 % 8 * 8 + lane % 4 * 2 + i % 2;
+            BL_FOR_HALF_RESULTS
+            {
+                const uint32_t at = bl_half_line(r, i) * 64 + warp % 4 / 2 * 32 + bl_half_output(o, i);
                 if (warp % 2)
-                    ups[r * 64 + o] = bl_f32_bits(acc[i / 32][i / 4 % 8][i % 4]);
+                    ups[at] = bl_f32_bits(acc[o][r][i]);
                 else
-                    gates[r * 64 + o] = bl_f32_bits(acc[i / 32][i / 4 % 8][i % 4]);
+                    gates[at] = bl_f32_bits(acc[o][r][i]);
             }
         }
         __syncthreads();
@@ -354,11 +390,8 @@ template <int FORMAT, bool IS_Q8> __device__ __forceinline__ void bl_matmul_half
         bl_of_format<FORMAT, !IS_Q8>(t.format, [&](auto tag) { row += bl_min(t.output + lane, t.n - 1) * bl_row_bytes<tag.format>(t.k); });
     bl_half_input<IS_Q8> in;
     bl_half_begin(args, t, in);
-    float acc[2][8][4];
-    for (bool again = true; again; again = bl_half_again(t, in, raw)) {
-#pragma unroll
-        for (uint32_t i = 0; i < 64; i++)
-            acc[i / 32][i / 4 % 8][i % 4] = 0;
+    for (;;) { /* until no row needs another factor */
+        float acc[2][8][4] = {};
 #pragma unroll
         for (uint32_t i = 0; i < in.pieces; i++)
             in.largest[i] = 0;
@@ -384,15 +417,15 @@ template <int FORMAT, bool IS_Q8> __device__ __forceinline__ void bl_matmul_half
                 bl_half_multiply(t, line, first, weights, input, BL_HALF_TILE - at, acc);
             __syncthreads();
         }
+        if (bl_half_again(t, in, raw))
+            continue;
+        if (is_there)
+            bl_half_scale(t, first, raw, acc);
+        if (is_glu)
+            bl_half_glu(args, t, is_there, weights, input, acc);
+        else if (is_there)
+            bl_half_store(args, t, first, acc);
+        return;
     }
-#pragma unroll
-    for (uint32_t i = 0; i < 64; i++) {
-        const uint32_t r = first + i / 4 % 8 * 8 + lane % 4 * 2 + i % 2, o = t.output + i / 32 * 16 + lane / 4 + i / 2 % 2 * 8;
-        acc[i / 32][i / 4 % 8][i % 4] = acc[i / 32][i / 4 % 8][i % 4] * (r < t.rows ? bl_bits_f32(raw[r]) : 0.0f);
-        if (!is_glu && is_there && r < t.rows && o < t.n)
-            bl_linear_store(args, t, o, r, acc[i / 32][i / 4 % 8][i % 4]);
-    }
-    if (is_glu)
-        bl_half_glu(args, t, is_there, weights, input, acc);
 }
 #endif

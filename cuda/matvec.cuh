@@ -182,12 +182,23 @@ __device__ __forceinline__ void bl_matvec_result(const bl_cuda_args &args, const
         bl_linear_store(args, t, output, row, y);
 }
 
+/* The GLU of what is in sides: 32 outputs, the warps' rows in turn. All threads have written. */
+template <uint32_t WARPS, uint32_t ROWS>
+__device__ __forceinline__ void bl_matvec_finish(const bl_cuda_args &args, const bl_linear_place &t, SHARED_PARAMETER(float) sides)
+{
+    const uint32_t lane = threadIdx.x % 32;
+    for (uint32_t r = threadIdx.x / 32; r < t.rows; r += WARPS) {
+        const uint32_t at = r * 32 + lane;
+        bl_linear_store_glu(args, t, r, t.output + lane < t.n ? bl_linear_glu(args, sides[at], sides[ROWS * 32 + at]) : 0.0f);
+    }
+}
+
 /* The passes of a block: one, or gate and up of 32 outputs, then the GLU. compute(): t.output on, of this warp. */
 template <uint32_t WARPS, uint32_t ROWS, typename F>
 __device__ __forceinline__ void bl_matvec_passes(const bl_cuda_args &args, bl_linear_place &t, SHARED_PARAMETER(float) sides, F compute)
 {
     constexpr uint32_t tile = WARPS * BL_MATVEC_OUTPUTS, parts = 32 / tile;
-    const uint32_t first = t.output, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const uint32_t first = t.output, warp = threadIdx.x / 32;
     const bool is_glu = bl_push<bl_params_linear>(args).glu;
 #pragma unroll 1
     for (uint32_t pass = 0; pass < (is_glu ? 2 * parts : 1); pass++) {
@@ -200,10 +211,7 @@ __device__ __forceinline__ void bl_matvec_passes(const bl_cuda_args &args, bl_li
         return;
     __syncthreads();
     t.output = first;
-    for (uint32_t r = warp; r < t.rows; r += WARPS) {
-        const uint32_t at = r * 32 + lane;
-        bl_linear_store_glu(args, t, r, first + lane < t.n ? bl_linear_glu(args, sides[at], sides[ROWS * 32 + at]) : 0.0f);
-    }
+    bl_matvec_finish<WARPS, ROWS>(args, t, sides);
 }
 
 template <uint32_t WARPS> __device__ __forceinline__ uint32_t bl_matvec_tile(const bl_cuda_args &args)

@@ -96,8 +96,13 @@ uvec4 exchanged(uvec4 pair)
 
 Plane load_plane(uint at)
 {
+#ifdef TEXELS
+    uint w[10] = X_WINDOW(at + 1, 8);
+    uvec4 x0 = uvec4(w[0], w[1], w[2], w[3]) ^ 0x80808080u, x1 = uvec4(w[4], w[5], w[6], w[7]) ^ 0x80808080u;
+#else
     uvec4 x0 = uvec4(B1(at + 1), B1(at + 2), B1(at + 3), B1(at + 4)) ^ 0x80808080u;
     uvec4 x1 = uvec4(B1(at + 5), B1(at + 6), B1(at + 7), B1(at + 8)) ^ 0x80808080u;
+#endif
     Plane x;
     x.v[0] = exchanged(x0 & 0x00ff00ffu);
     x.v[1] = exchanged(x0 >> 8 & 0x00ff00ffu);
@@ -132,15 +137,19 @@ ivec2 dots_of(Weights w, Plane x)
 }
 #endif
 
-Weights load_weights(uint row, uint block)
+Weights weights_of_block(Block b)
 {
-    Block b = unpack(row, block);
     Weights w = weights_from(staged_bytes(b.q0), staged_bytes(b.q1));
     w.scale = b.scale;
     w.minimum = b.minimum;
     w.d = b.d;
     w.e = b.e;
     return w;
+}
+
+Weights load_weights(uint row, uint block)
+{
+    return weights_of_block(unpack(row, block));
 }
 
 float dot_plane(Weights w, Plane x)
@@ -157,7 +166,7 @@ float limit_of(uint x, uint blocks)
 {
     precise float sum = 0.0;
     for (uint b = 0; b < blocks; b++)
-        sum = sum + F(B1(x + b * Q8_WORDS));
+        sum = sum + F(X(x + b * Q8_WORDS));
     precise float limit = 0.5 * (sum / float(blocks));
     return limit;
 }

@@ -1,6 +1,7 @@
 /* device.c: opening a Vulkan device, its facts. Knows no kernel, no buffer and no list. */
 #include "vk.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,7 @@ static void device_close(bl_device *base)
         device->fns.DestroyDevice(device->handle, NULL);
     }
     vk_instance_close(&device->instance);
+    free(device->modules);
     pthread_cond_destroy(&device->changed);
     pthread_mutex_destroy(&device->lock);
     pthread_mutex_destroy(&device->memory_lock);
@@ -106,9 +108,18 @@ static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceL
 /* Extensions that are used where the device has them. */
 #define EXTENSIONS(X) X(import, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME) X(budget, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) \
     X(dot, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) X(timeline, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME)
+/* And those that are not, with the reason. */
+#define UNUSED(X)                                                                                                             \
+    X(half, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, "arithmetic of 16 bits (every sum is one of 32, so that all devices agree)") \
+    X(store8, VK_KHR_8BIT_STORAGE_EXTENSION_NAME, "storage of 8 bits (a word holds four weights, read once)")                    \
+    X(store16, VK_KHR_16BIT_STORAGE_EXTENSION_NAME, "storage of 16 bits (the same)")                                             \
+    X(matrix, "VK_KHR_cooperative_matrix", "cooperative matrices (their sums have no order)")
 struct extensions {
 #define EXTENSION(field, text) bool field;
     EXTENSIONS(EXTENSION)
+#undef EXTENSION
+#define EXTENSION(field, text, why) bool field;
+    UNUSED(EXTENSION)
 #undef EXTENSION
     const char *names[8];
     uint32_t n;
@@ -130,6 +141,9 @@ static bl_status find_extensions(struct vk_device *device, struct extensions *ou
         out->names[out->n++] = text;                              \
     }
         EXTENSIONS(EXTENSION)
+#undef EXTENSION
+#define EXTENSION(field, text, why) out->field |= strcmp(all[e].extensionName, text) == 0;
+        UNUSED(EXTENSION)
 #undef EXTENSION
     }
     free(all);
@@ -188,13 +202,46 @@ static bool is_unified(const VkPhysicalDeviceMemoryProperties *memory)
     return true;
 }
 
-static void describe_facts(struct vk_device *device, const VkPhysicalDeviceProperties *p, const struct extensions *extensions)
+static void BL_PRINTF(2, 3) tell(struct vk_device *device, const char *format, ...)
 {
-    snprintf(device->facts, sizeof device->facts, "Vulkan %u.%u, bindings of %llu MB, %s; %s files in place, %s free memory, has %stime stamps",
-             VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
-             (unsigned long long)device->base.caps.max_binding_bytes / 1000000, device->base.caps.unified ? "the host's memory" : "memory of its own",
-             device->import_alignment ? "reads" : "(no VK_EXT_external_memory_host) copies", extensions->budget ? "knows" : "(no VK_EXT_memory_budget) guesses",
-             device->base.caps.timestamps ? "" : "no ");
+    const size_t n = strlen(device->facts);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(device->facts + n, sizeof device->facts - n, format, args);
+    va_end(args);
+}
+
+/* What it offers; then what is used, what is there and not used, what is missing. */
+static void describe_facts(struct vk_device *device, const VkPhysicalDeviceProperties *p, uint32_t subgroup, const struct extensions *extensions)
+{
+    const bl_caps *caps = &device->base.caps;
+    tell(device, "Vulkan %u.%u, bindings of %llu MB, %s; used: %u queue%s", VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
+         (unsigned long long)caps->max_binding_bytes / 1000000, caps->unified ? "the host's memory" : "memory of its own", device->n_tracks,
+         device->n_tracks > 1 ? "s" : "");
+    const struct {
+        bool there;
+        const char *what, *without;
+    } used[] = {{device->timeline, "timeline semaphores", "timeline semaphores (fences, one queue)"},
+                {device->import_alignment != 0, "files in place", "VK_EXT_external_memory_host on the host's memory (files are copied)"},
+                {extensions->budget, "its word on free memory", "VK_EXT_memory_budget (free memory is guessed)"},
+                {caps->timestamps, "time stamps", "time stamps"},
+                {device->dot, "dots of packed bytes where they win the race", "dots of packed bytes"},
+                {device->texels || !caps->software, device->texels ? "texels" : NULL, "texels of whole matrices (weights are read by the word)"}};
+    for (size_t u = 0; u < sizeof used / sizeof used[0]; u++)
+        if (used[u].there && used[u].what)
+            tell(device, ", %s", used[u].what);
+    tell(device, "; not used: subgroups of %u (sums keep an order)", subgroup);
+#define EXTENSION(field, text, why) \
+    if (extensions->field)          \
+        tell(device, ", %s", why);
+    UNUSED(EXTENSION)
+#undef EXTENSION
+    const char *before = "; missing: ";
+    for (size_t u = 0; u < sizeof used / sizeof used[0]; u++)
+        if (!used[u].there) {
+            tell(device, "%s%s", before, used[u].without);
+            before = ", ";
+        }
 }
 
 static bl_status start(struct vk_device *device, uint32_t index, const char *cache_dir)
@@ -212,8 +259,10 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
     VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
     BL_TRY(find_extensions(device, &extensions));
+    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
+    properties.pNext = &subgroup;
     if (extensions.import)
-        properties.pNext = &host;
+        subgroup.pNext = &host;
     device->instance.GetPhysicalDeviceProperties2(device->physical, &properties);
     device->instance.GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
     const VkPhysicalDeviceLimits *limits = &properties.properties.limits;
@@ -221,19 +270,26 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
     device->budget = extensions.budget;
     snprintf(device->name, sizeof device->name, "%s", properties.properties.deviceName);
     find_features(device, &extensions, &features);
-    const bool dot = features.dot.shaderIntegerDotProduct;
+    device->dot = features.dot.shaderIntegerDotProduct;
     device->timeline = features.timeline.timelineSemaphore;
     BL_TRY(choose_family(device, limits));
     BL_TRY(create_device(device, &extensions, &features));
     device->base.fns = &fns;
     device->offset_alignment = limits->minStorageBufferOffsetAlignment < 4 ? 4 : limits->minStorageBufferOffsetAlignment;
+    const bool software = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    device->texels = software && limits->maxTexelBufferElements >= limits->maxStorageBufferRange / 16;
+    if (device->texels && device->offset_alignment < limits->minTexelBufferOffsetAlignment)
+        device->offset_alignment = limits->minTexelBufferOffsetAlignment;
+    if (device->texels && device->offset_alignment < 16)
+        device->offset_alignment = 16;
     const bool unified = is_unified(&device->memory);
     if (extensions.import && unified && device->fns.GetMemoryHostPointerPropertiesEXT)
         device->import_alignment = host.minImportedHostPointerAlignment;
+    BL_TRY(vk_modules_unpack(device));
     BL_TRY(vk_layout_create(device));
     vk_cache_open(device, cache_dir);
-    /* A descriptor begins at most minStorageBufferOffsetAlignment before its binding. */
-    uint64_t most = limits->maxStorageBufferRange - limits->minStorageBufferOffsetAlignment;
+    /* A descriptor begins at most offset_alignment before its binding. */
+    uint64_t most = limits->maxStorageBufferRange - device->offset_alignment;
     device->base.caps = (bl_caps){
         .backend = "vulkan",
         .name = device->name,
@@ -245,14 +301,14 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
         .max_bindings = 2 + 4 * BL_LINEAR_SEGMENTS,
         .max_binding_bytes = most,
         .buffer_alignment = 4,
-        .n_ways = dot ? VK_WAYS : VK_WAYS - 1,
+        .n_ways = VK_WAYS,
         .coherent = true,
         .timestamps = device->ns_per_tick > 0,
-        .software = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
+        .software = software,
         .unified = unified,
     };
     snprintf(device->driver, sizeof device->driver, "%08x", properties.properties.driverVersion);
-    describe_facts(device, &properties.properties, &extensions);
+    describe_facts(device, &properties.properties, subgroup.subgroupSize, &extensions);
     return BL_OK;
 }
 

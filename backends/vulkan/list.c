@@ -20,10 +20,12 @@ bl_status vk_list_begin(bl_device *device, uint32_t flags, bl_list **out)
     return BL_OK;
 }
 
-static void free_dispatches(struct vk_dispatch *dispatch)
+static void free_dispatches(const struct vk_device *device, struct vk_dispatch *dispatch)
 {
     while (dispatch) {
         struct vk_dispatch *next = dispatch->next;
+        for (uint32_t t = 0; t < VK_TEXELS; t++)
+            device->fns.DestroyBufferView(device->handle, dispatch->texels[t], NULL); /* none: ignored */
         free(dispatch);
         dispatch = next;
     }
@@ -44,7 +46,7 @@ void vk_list_destroy(bl_list *base)
     if (list->scratch)
         vk_buffer_destroy(list->scratch);
     for (uint32_t n = 0; n < list->n_nodes; n++)
-        free_dispatches(list->nodes[n].dispatches);
+        free_dispatches(device, list->nodes[n].dispatches);
     free(list->nodes);
     free(list);
 }
@@ -99,11 +101,25 @@ static uint64_t guess_work(const struct bl_recorded_dispatch *recorded)
     return bytes / 10 + products / 100;
 }
 
+/* What bindings 2 and 1 have, as texels; the last one may end beyond the binding, but not beyond the buffer. */
+static bl_status make_views(struct vk_device *device, struct vk_dispatch *dispatch)
+{
+    static const uint32_t viewed[VK_TEXELS] = {2, 1};
+    for (uint32_t t = 0; t < VK_TEXELS; t++) {
+        const VkDescriptorBufferInfo *binding = &dispatch->bindings[viewed[t]];
+        const VkBufferViewCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO, .buffer = binding->buffer,
+                                             .format = VK_FORMAT_R32G32B32A32_UINT, .offset = binding->offset,
+                                             .range = (binding->range + 15) & ~UINT64_C(15)};
+        BL_TRY(vk_answer(device, device->fns.CreateBufferView(device->handle, &info, NULL, &dispatch->texels[t]), "vkCreateBufferView"));
+    }
+    return BL_OK;
+}
+
 /* Puts one dispatch behind *last: the recorded one itself, or a part of it. */
 static bl_status add_dispatch(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, uint32_t format,
                               struct vk_dispatch **last)
 {
-    const struct vk_device *device = (const struct vk_device *)list->base.device;
+    struct vk_device *device = (struct vk_device *)list->base.device;
     struct vk_dispatch *dispatch = NULL;
     VkPipeline pipeline = VK_NULL_HANDLE;
     if (recorded->n_bindings > VK_BINDINGS || recorded->push_bytes > sizeof dispatch->push.params)
@@ -131,7 +147,7 @@ static bl_status add_dispatch(const struct vk_list *list, const struct bl_record
     for (; *last; last = &(*last)->next)
         ;
     *last = dispatch;
-    return BL_OK;
+    return vk_kernel_has_texels(recorded->kernel) ? make_views(device, dispatch) : BL_OK;
 }
 
 /* A grouped launch is one dispatch per segment, each with the six bindings that concern it. */
@@ -199,13 +215,28 @@ static void bind_scratch(struct vk_dispatch *dispatch, uint32_t binding, uint64_
     dispatch->push.at[binding] = 0;
 }
 
-/* Gate and up are products of their own, into scratch; what is made of both follows. */
+/* Gate and up in one format: one dispatch. */
+static bl_status add_glu_at_once(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, bl_kernel *kernel,
+                                 const struct bl_params_linear *p, struct vk_dispatch **first)
+{
+    const bl_binding *b = recorded->bindings, bindings[] = {b[0], b[1], b[2], b[6], b[3], b[5]};
+    struct bl_params_linear one = {.k = p->k, .n_segments = 1, .rows = p->rows, .glu = p->glu};
+    struct bl_recorded_dispatch all = *recorded;
+    one.segment[0] = p->segment[0];
+    all.grid[1] = (recorded->grid[1] * recorded->kernel->tile[1] + kernel->tile[1] - 1) / kernel->tile[1];
+    return add_part(list, &all, kernel, one.segment[0].format, bindings, 6, &one, offsetof(struct bl_params_linear, segment[1]), one.segment[0].n, first);
+}
+
+/* Else gate and up are products of their own, into scratch; what is made of both follows. */
 static bl_status add_glu(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, struct vk_dispatch **first, uint64_t *scratch_bytes)
 {
     struct bl_params_linear p;
     bl_kernel *glu;
     const bl_binding *b = recorded->bindings;
     memcpy(&p, recorded->push, sizeof p);
+    BL_TRY(vk_kernel_with_glu(recorded->kernel, &glu));
+    if (glu && p.segment[0].format == p.segment[1].format)
+        return add_glu_at_once(list, recorded, glu, &p, first);
     const uint32_t n = p.segment[0].n;
     const uint64_t rows = (uint64_t)recorded->grid[1] * recorded->kernel->tile[1], half = (rows * n * 4 + 255) & ~UINT64_C(255);
     for (uint32_t s = 0; s < 2; s++) {
@@ -254,7 +285,7 @@ bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_
     if (status == BL_OK)
         status = add_node(list, recorded->lane, recorded->waits, recorded->n_waits, scratch_bytes, &node);
     if (status != BL_OK) {
-        free_dispatches(dispatches);
+        free_dispatches((struct vk_device *)base->device, dispatches);
         return bl_error_trace(status, __FILE__, __LINE__);
     }
     node->dispatches = dispatches;
@@ -312,9 +343,10 @@ static bl_status make_pool(struct vk_device *device, struct vk_list *list)
 {
     if (!list->n_dispatches)
         return BL_OK;
-    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, list->n_dispatches * VK_BINDINGS};
+    const VkDescriptorPoolSize sizes[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, list->n_dispatches * VK_BINDINGS},
+                                          {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, list->n_dispatches * VK_TEXELS}};
     const VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = list->n_dispatches,
-                                             .poolSizeCount = 1, .pPoolSizes = &size};
+                                             .poolSizeCount = device->texels ? 2 : 1, .pPoolSizes = sizes};
     return vk_answer(device, device->fns.CreateDescriptorPool(device->handle, &info, NULL, &list->sets), "vkCreateDescriptorPool");
 }
 
@@ -326,10 +358,12 @@ static bl_status make_set(struct vk_device *device, const struct vk_list *list, 
     const VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO, .descriptorPool = list->sets,
                                                   .descriptorSetCount = 1, .pSetLayouts = &device->set_layout};
     BL_TRY(vk_answer(device, device->fns.AllocateDescriptorSets(device->handle, &allocate, &dispatch->set), "vkAllocateDescriptorSets"));
-    const VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = dispatch->set,
-                                        .descriptorCount = VK_BINDINGS, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                        .pBufferInfo = dispatch->bindings};
-    device->fns.UpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
+    const VkWriteDescriptorSet writes[] = {
+        {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = dispatch->set, .descriptorCount = VK_BINDINGS,
+         .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .pBufferInfo = dispatch->bindings},
+        {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = dispatch->set, .dstBinding = VK_BINDINGS, .descriptorCount = VK_TEXELS,
+         .descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, .pTexelBufferView = dispatch->texels}};
+    device->fns.UpdateDescriptorSets(device->handle, dispatch->texels[0] ? 2 : 1, writes, 0, NULL);
     return BL_OK;
 }
 

@@ -28,8 +28,9 @@ struct vk_device_fns {
 #include "vk_fns.def"
 };
 
-#define VK_WAYS 3u /* kernel.c: for processors, for GPUs, for GPUs that multiply packed bytes (the last, so that n_ways may leave it out) */
+#define VK_WAYS 4u /* kernel.c: for processors, for GPUs, for GPUs that multiply packed bytes, for processors that fetch texels well */
 #define VK_BINDINGS 6u /* storage buffers per shader: what every device has, and what every op but a grouped linear needs */
+#define VK_TEXELS 2u /* more bindings of the way with texels: bindings 2 and 1 once more */
 /* The push constants of every shader. */
 struct vk_push {
     uint32_t params[16], at[VK_BINDINGS]; /* at: words from the descriptor's aligned offset to the binding */
@@ -64,14 +65,16 @@ struct vk_device {
     bool timeline;                       /* VK_KHR_timeline_semaphore */
     struct vk_track tracks[VK_TRACKS];
     VkPhysicalDeviceMemoryProperties memory;
-    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[256], driver[16];
+    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[1024], driver[16];
     bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
+    bool dot, texels;                    /* packed bytes are multiplied; any binding may be read as texels, too */
     double ns_per_tick;                  /* of time stamps; 0: there are none */
     uint64_t stamp_mask;
     uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
+    uint32_t *modules;                   /* SPIR-V of all shaders */
     VkPipelineCache pipelines;           /* none: it could not be made, and is not needed */
     char *cache_dir;                     /* or NULL */
     size_t kept_bytes;                   /* of what the driver was given */
@@ -116,6 +119,7 @@ struct vk_kernel {
     bl_kernel base;
     uint32_t row, way;           /* of kernel.c's table */
     pthread_mutex_t lock;
+    bl_kernel *with_glu;                /* lock: or NULL; vk_kernel_with_glu */
     VkPipeline pipelines[BL_FMT_COUNT]; /* lock: by weight format: all but mix have one, mix makes those that its segments name */
 };
 
@@ -125,6 +129,7 @@ struct vk_dispatch {
     VkPipeline pipeline;
     VkDescriptorSet set;
     VkDescriptorBufferInfo bindings[VK_BINDINGS]; /* no buffer: the list's scratch */
+    VkBufferView texels[VK_TEXELS]; /* or none */
     uint32_t grid[3];
     struct vk_push push;
 };
@@ -175,6 +180,8 @@ bool vk_hopeful(void);
 bl_status vk_answer(struct vk_device *device, VkResult result, const char *what) BL_MUST_USE;
 const char *vk_result_name(VkResult result);
 
+/* Fills device->modules, which device_close frees. */
+bl_status vk_modules_unpack(struct vk_device *device) BL_MUST_USE;
 /* What the driver has compiled, kept between runs in params->cache_dir. Nothing fails without. */
 void vk_cache_open(struct vk_device *device, const char *folder);
 void vk_cache_close(struct vk_device *device);
@@ -189,6 +196,10 @@ void vk_buffer_destroy(bl_buffer *buffer);
 bl_status vk_layout_create(struct vk_device *device) BL_MUST_USE;
 bl_status vk_kernel_create(bl_device *device, struct bl_kernel_key key, bl_kernel **out) BL_MUST_USE;
 void vk_kernel_destroy(bl_kernel *kernel);
+/* What makes a linear that ends in a GLU at once, gate and up in one format; NULL: nothing does, in this way. The kernel keeps it. */
+bl_status vk_kernel_with_glu(bl_kernel *kernel, bl_kernel **out) BL_MUST_USE;
+/* Whether its products read weights and activations as texels, too. */
+bool vk_kernel_has_texels(const bl_kernel *kernel);
 /* The kernel's pipeline for weights of this format. Any thread. */
 bl_status vk_kernel_pipeline(bl_kernel *kernel, uint32_t format, VkPipeline *out) BL_MUST_USE;
 

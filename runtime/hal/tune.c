@@ -253,8 +253,9 @@ static bl_status record_case(const struct race *r, bl_kernel *kernel, bl_list *l
 static bool is_right(const struct race *r, bool is_inexact)
 {
     const float *y = bl_buffer_host(r->buffers[READBACK]);
+    const uint32_t n = r->class->rows * r->columns;
     double error = 0, power = 0;
-    for (uint32_t i = 0; i < r->class->rows * r->columns; i += i % 3 ? 37 : 2) {
+    for (uint32_t i = 0; i < n; i += (i % 3 ? 37 : 2) + n / 8192) { /* some of all rows and places in a tile */
         const float right = r->class->op == BL_OP_ATTENTION ? right_mean(i)
                                                             : right_answer(r->class->activation == BL_FMT_Q8, i / r->columns, i % r->columns);
         const double difference = (double)y[i] - (double)right;

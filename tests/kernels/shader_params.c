@@ -28,6 +28,7 @@ static struct {
     FIELD(EMBED_FIRST, embed, first), FIELD(EMBED_COUNT, embed, count),
     FIELD(LINEAR_K, linear, k), FIELD(LINEAR_ROWS, linear, rows), FIELD(LINEAR_N, linear, segment[0].n),
     FIELD(LINEAR_FLAGS, linear, segment[0].flags), FIELD(LINEAR_STRIDE, linear, segment[0].stride), ENUM(LINEAR_BIAS), ENUM(LINEAR_RESIDUAL),
+    FIELD(LINEAR_GLU, linear, glu), ENUM(LINEAR_GLU_KIND), ENUM(LINEAR_GLU_Q8),
     FIELD(QUANTIZE_COLUMNS, quantize, columns), FIELD(QUANTIZE_ROWS, quantize, rows),
     FIELD(NORM_COLUMNS, norm, columns), FIELD(NORM_GROUPS, norm, groups), FIELD(NORM_ROWS, norm, rows), FIELD(NORM_FLAGS, norm, flags),
     FIELD(NORM_EPS, norm, eps), ENUM(NORM_WEIGHT), ENUM(NORM_BIAS),

@@ -47,6 +47,7 @@ static VkResult count(VkResult result, int made)
     X(device, MapMemory, 0, (VkDevice d, VkDeviceMemory m, VkDeviceSize a, VkDeviceSize n, VkMemoryMapFlags f, void **o),              \
       (d, m, a, n, f, o))                                                                                                            \
     X(device, CreateBuffer, 1, (VkDevice d, const VkBufferCreateInfo *i, ALLOCATION, VkBuffer *o), (d, i, c, o))                       \
+    X(device, CreateBufferView, 1, (VkDevice d, const VkBufferViewCreateInfo *i, ALLOCATION, VkBufferView *o), (d, i, c, o))          \
     X(device, BindBufferMemory, 0, (VkDevice d, VkBuffer b, VkDeviceMemory m, VkDeviceSize a), (d, b, m, a))                           \
     X(device, CreateCommandPool, 1, (VkDevice d, const VkCommandPoolCreateInfo *i, ALLOCATION, VkCommandPool *o), (d, i, c, o))        \
     X(device, AllocateCommandBuffers, 0, (VkDevice d, const VkCommandBufferAllocateInfo *i, VkCommandBuffer *o), (d, i, o))            \
@@ -77,6 +78,7 @@ static VkResult count(VkResult result, int made)
     X(instance, DestroyInstance, (VkInstance o, ALLOCATION), (o, c))                           \
     X(device, DestroyDevice, (VkDevice o, ALLOCATION), (o, c))                                 \
     X(device, FreeMemory, (VkDevice d, VkDeviceMemory o, ALLOCATION), (d, o, c))               \
+    X(device, DestroyBufferView, (VkDevice d, VkBufferView o, ALLOCATION), (d, o, c))          \
     X(device, DestroyBuffer, (VkDevice d, VkBuffer o, ALLOCATION), (d, o, c))                  \
     X(device, DestroyCommandPool, (VkDevice d, VkCommandPool o, ALLOCATION), (d, o, c))        \
     X(device, DestroyQueryPool, (VkDevice d, VkQueryPool o, ALLOCATION), (d, o, c))            \
