@@ -213,9 +213,9 @@ static INLINE void xq_finish_q8(const struct linear_tile *t, const struct bl_xq_
             s->acc[r][g] = vf_mul(scale, s->acc[r][g]);
     }
     for (uint32_t r = 0; r < t->m; r++) {
-        float lanes[TILE_LINEAR_X] = {0}; /* an outlier may lie below the last row that is asked for */
-        for (uint32_t g = 0; outliers.n && g < groups; g++)
-            vf_store(lanes + 8 * g, s->acc[r][g]);
+        float lanes[TILE_LINEAR_X]; /* an outlier may lie below the last row that is asked for */
+        for (uint32_t g = 0; outliers.n && g < XQ_GROUPS; g++)
+            vf_store(lanes + 8 * g, g < groups ? s->acc[r][g] : vf_set1(0));
         for (uint32_t e = 0; e < outliers.n; e++) {
             const uint32_t c = xq_outlier_column(outliers.entries[e]);
             const struct bl_q8_block *block = &x[(size_t)r * n_blocks + c / 32];
