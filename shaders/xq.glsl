@@ -11,7 +11,7 @@ struct Walk {
     uint codes, grouped;             /* of block `first`: words from the start of a tile; blocks with group scales before it */
     bool is_grouped;
     float unit;
-    uint table[16];                  /* half table of the depth, each level in four bytes */
+    uint table[16];                  /* half table of the depth, each level in four bytes; of a pair, the second xor the first */
 };
 /* Level = scale * byte + offset, the group scale in both; bytes with a sign, columns 0..15 and 16..31. */
 struct Levels {
@@ -53,7 +53,7 @@ void enter(Tile t, inout Walk walk)
     uint w[5] = uint[5](W(at / 4), W(at / 4 + 1), W(at / 4 + 2), W(at / 4 + 3), W(at / 4 + 4)); /* inside the head */
     [[unroll]] for (uint i = 0; i < 16; i++) {
         uint two = at % 4 != 0 ? w[i / 4] >> 16 | w[i / 4 + 1] << 16 : w[i / 4];
-        walk.table[i] = (two >> i % 4 * 8 & 255u) * ONES;
+        walk.table[i] = (two >> i % 4 * 8 & 255u) * ONES ^ (i % 2 != 0 ? walk.table[i - 1] : 0);
     }
 }
 
@@ -98,8 +98,8 @@ uvec4 looked_up(Walk walk, uvec4 code)
         b1 = uvec4(0);
     uvec4 four[4];
     [[unroll]] for (uint i = 0; i < 4; i++) {
-        uvec4 t0 = uvec4(walk.table[4 * i]), t1 = uvec4(walk.table[4 * i + 1]), t2 = uvec4(walk.table[4 * i + 2]), t3 = uvec4(walk.table[4 * i + 3]);
-        four[i] = pick(b1, pick(b0, t0, t1), pick(b0, t2, t3));
+        uvec4 low = walk.table[4 * i] ^ (walk.table[4 * i + 1] & b0), high = walk.table[4 * i + 2] ^ (walk.table[4 * i + 3] & b0);
+        four[i] = pick(b1, low, high);
     }
     uvec4 level = pick(b3, pick(b2, four[0], four[1]), pick(b2, four[2], four[3]));
     return (level ^ negative * 255) + negative; /* no level is 0: nothing is carried */
