@@ -1,9 +1,10 @@
 /* device.c: what a device does with single kernels: its copy bandwidth, the cost of a node and of a submission, products with every weight
  * format at one row, eight rows and many, attention over a long context. Weights of successive launches are different memory, so that no
- * cache holds them. One JSON object per line. Uses the public API only.
+ * cache holds them. One JSON object per line. Many rows are measured in every way that the device has. Uses the public API, and keys for
+ * the ways.
  *
- *     bench-device DEVICE [--small] [--seconds N]      --small: sizes for an emulator; --seconds: stops beginning new rows after that */
-#include "hal/formats.h"
+ *     bench-device DEVICE [--small] [--seconds N]      --small: sizes for an emulator; --seconds: leaves out what would begin after that */
+#include "hal/kernel.h"
 #include "hal/kernel_params.h"
 
 #include <bitloom/bitloom.h>
@@ -142,28 +143,31 @@ static void set_input(uint32_t k, uint32_t m, bool is_q8)
     free(data);
 }
 
-static void measure_linear(const char *name, enum bl_format format, bool is_q8, uint32_t n, uint32_t k, uint32_t m)
+static void measure_linear(uint32_t format, bool is_q8, uint32_t n, uint32_t k, uint32_t m, uint32_t way)
 {
+    const struct bl_kernel_key key = {m > 8 ? BL_OP_MATMUL : BL_OP_MATVEC, (uint8_t)format, is_q8 ? BL_FMT_Q8 : BL_FMT_F32,
+                                      m > 8 ? BL_ROWS_512 : m > 1 ? BL_ROWS_8 : BL_ROWS_1, (uint16_t)way};
     bl_kernel *kernel;
-    if (bl_kernel_find(device, name, &kernel) != BL_OK)
+    if (bl_kernel_get(device, key, &kernel) != BL_OK)
         return;
     const uint64_t bytes = (uint64_t)n * (k / bl_formats[format].block_elements) * bl_formats[format].block_bytes, place = (bytes + 255) & ~UINT64_C(255);
     uint64_t copies = pool_bytes / place;
     copies = m > 8 && copies > 4 ? 4 : copies;
     const struct bl_params_linear push = {.k = k, .n_segments = 1, .segment = {{n, format, 0, n}}};
+    const bool is_inexact = bl_device_caps(device)->ways_inexact >> way & 1u;
     set_step(m, 0);
     set_input(k, m, is_q8);
     bl_list *list = begin();
     for (uint64_t c = 0; c < copies; c++) {
         const bl_binding bindings[] = {{step, 0, bl_buffer_bytes(step), BL_READ}, {x, 0, bl_buffer_bytes(x), BL_READ},
                                        {pool, c * place, bytes, BL_READ}, {0}, {0}, {y, 0, (uint64_t)n * m * 4, BL_WRITE}};
-        check(bl_list_dispatch(list, &(bl_dispatch){kernel, {(n + 31) / 32 * 32, m, 1}, bindings, 6, &push, sizeof push}, NULL, NULL), name);
+        check(bl_list_dispatch(list, &(bl_dispatch){kernel, {(n + 31) / 32 * 32, m, 1}, bindings, 6, &push, sizeof push}, NULL, NULL), bl_kernel_name(kernel));
     }
     const double seconds = finish(list, NULL) / (double)copies;
     printf("{\"what\": \"linear\", \"kernel\": \"%s\", \"n\": %u, \"k\": %u, \"m\": %u, \"us\": %.3f, \"weights_gb_s\": %.3f, \"of_bandwidth\": %.3f, "
-           "\"tmac_s\": %.3f}\n",
+           "\"tmac_s\": %.3f, \"way\": %u, \"exact\": %s}\n",
            bl_kernel_name(kernel), n, k, m, seconds * 1e6, (double)bytes / seconds * 1e-9, (double)bytes / seconds / bandwidth,
-           (double)n * k * m / seconds * 1e-12);
+           (double)n * k * m / seconds * 1e-12, way, is_inexact ? "false" : "true");
     fflush(stdout);
 }
 
@@ -211,7 +215,7 @@ int main(int argc, char **argv)
     check(bl_device_open(&params, &device), "open");
     check(bl_queue_create(device, BL_QUEUE_COMPUTE, &queue), "queue");
     const uint32_t n = is_small ? 64 : 4096, k = is_small ? 512 : 14336, many = is_small ? 16 : 512;
-    const uint32_t rows[] = {1, 2, 4, 8, many};
+    const uint32_t rows[] = {1, many, 8, 2, 4};
     pool_bytes = is_small ? 1 << 20 : UINT64_C(512) << 20;
     step = buffer(4 * ((uint64_t)BL_STEP_PAGES + 4096), BL_MEM_UPLOAD, "step");
     pool = buffer(pool_bytes, BL_MEM_DEVICE, "weights");
@@ -226,20 +230,21 @@ int main(int argc, char **argv)
     for (uint32_t context = is_small ? 64 : 1024; context <= (is_small ? 64 : 65536); context *= 8)
         measure_attention(context, 1);
     measure_attention(is_small ? 64 : 1024, is_small ? 8 : 256);
-    for (uint32_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
-        const char *op = rows[r] == 1 ? "matvec" : rows[r] <= 8 ? "matvec8" : "matmul";
-        for (uint32_t f = BL_FMT_F32; f < BL_FMT_WEIGHT_COUNT && now() - start < limit; f++) {
-            char name[64];
-            if (bl_formats[f].is_quantized) {
-                snprintf(name, sizeof name, "%s_%s_q8", op, bl_formats[f].name);
-                measure_linear(name, (enum bl_format)f, true, n, k, rows[r]);
+    uint32_t left_out = 0;
+    for (uint32_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
+        for (uint32_t f = BL_FMT_F32; f < BL_FMT_WEIGHT_COUNT; f++)
+            for (uint32_t n_ways = rows[r] > 8 ? bl_device_caps(device)->n_ways : 0, way = n_ways > 0; way <= n_ways; way++) {
+                if (now() - start >= limit) {
+                    left_out++;
+                    continue;
+                }
+                if (bl_formats[f].is_quantized)
+                    measure_linear(f, true, n, k, rows[r], way);
+                if (!bl_formats[f].is_quantized || f == BL_FMT_Q4_K)
+                    measure_linear(f, false, n, k, rows[r], way);
             }
-            if (!bl_formats[f].is_quantized || f == BL_FMT_Q4_K) {
-                snprintf(name, sizeof name, "%s_%s_f32", op, bl_formats[f].name);
-                measure_linear(name, (enum bl_format)f, false, n, k, rows[r]);
-            }
-        }
-    }
+    if (left_out)
+        printf("{\"what\": \"left out\", \"rows\": %u}\n", left_out);
     bl_buffer_destroy(y);
     bl_buffer_destroy(x);
     bl_buffer_destroy(pool);

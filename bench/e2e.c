@@ -1,7 +1,10 @@
 /* e2e.c: one round of what llama-bench measures, through the public API: a prompt of 512 tokens at once (pp512), then 128 tokens one by one
  * (tg128), each after a warm-up and from an empty sequence, without sampling. Prints one line of JSON. bench/peers runs it in turns with others.
  *
- *     e2e MODEL [THREADS [PROMPT [TOKENS [CONTEXT [DEVICE]]]]]      a 0 for PROMPT or TOKENS leaves that part out */
+ *     e2e MODEL [THREADS [PROMPT [TOKENS [CONTEXT [DEVICE [CACHE [exact]]]]]]]
+ *
+ * A 0 for PROMPT or TOKENS leaves that part out. With CACHE, a folder, schedules and ways of kernels are raced and remembered there; exact: no
+ * ways that are not (--deterministic). */
 #include <bitloom/bitloom.h>
 
 #include <stdio.h>
@@ -45,13 +48,15 @@ int main(int argc, char **argv)
         numbers[i - 2] = (uint32_t)strtoul(argv[i], NULL, 10);
     uint32_t n_prompt = numbers[1], n_tokens = numbers[2], most = n_prompt > n_tokens ? n_prompt : n_tokens;
     if (argc < 2 || most == 0 || n_prompt > MOST_PROMPT || n_tokens > MOST_PROMPT) {
-        fprintf(stderr, "usage: e2e MODEL [THREADS [PROMPT [TOKENS [CONTEXT [DEVICE]]]]]\n");
+        fprintf(stderr, "usage: e2e MODEL [THREADS [PROMPT [TOKENS [CONTEXT [DEVICE [CACHE [exact]]]]]]]\n");
         return 2;
     }
     bl_model_params params;
     bl_model_default_params(&params);
     params.device.n_threads = numbers[0];
     params.device.device = argc > 6 ? argv[6] : NULL;
+    params.cache_dir = argc > 7 ? argv[7] : NULL;
+    params.deterministic = argc > 8;
     params.context = numbers[3] ? numbers[3] : most;
     double start = seconds();
     bl_model *model;
@@ -67,8 +72,8 @@ int main(int argc, char **argv)
     if (!rows || (n_prompt && (measure(model, s, rows, n_prompt, true) < 0 || (prompt = measure(model, s, rows, n_prompt, true)) < 0)) ||
         (n_tokens && (measure(model, s, rows, 1, false) < 0 || (tokens = measure(model, s, rows, n_tokens, false)) < 0)))
         return fail("forward");
-    printf("{\"load_ms\": %.3f, \"pp\": %.3f, \"tg\": %.3f, \"kv_bytes\": %llu}\n", load * 1e3, prompt > 0 ? n_prompt / prompt : 0,
-           tokens > 0 ? n_tokens / tokens : 0, (unsigned long long)info.kv_bytes);
+    printf("{\"load_ms\": %.3f, \"pp\": %.3f, \"tg\": %.3f, \"kv_bytes\": %llu, \"inexact\": %s}\n", load * 1e3, prompt > 0 ? n_prompt / prompt : 0,
+           tokens > 0 ? n_tokens / tokens : 0, (unsigned long long)info.kv_bytes, *info.inexact ? "true" : "false");
     free(rows);
     bl_sequence_destroy(s);
     bl_model_close(model);

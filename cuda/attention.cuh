@@ -1,5 +1,6 @@
 /* attention.cuh: attention over paged KV, in the splits and the order of kernel_params.h. One block per row and head, or several (shares.h);
- * warps compute splits of BL_ATTENTION_SPLIT positions side by side, then one block merges them in ascending order. */
+ * warps compute splits of BL_ATTENTION_SPLIT positions side by side, then one block merges them in ascending order. For many rows see
+ * attention_tile.cuh. */
 #ifndef BL_CUDA_ATTENTION_CUH
 #define BL_CUDA_ATTENTION_CUH
 #include "cuda/device.cuh"
@@ -13,10 +14,6 @@ template <int FORMAT> __device__ __forceinline__ float bl_load_kv(const void *pa
 {
     return FORMAT == BL_FMT_F16 ? bl_half(static_cast<const uint16_t *>(pages)[at]) : static_cast<const float *>(pages)[at];
 }
-
-struct alignas(16) bl_words4 { /* one access */
-    uint32_t w[4];
-};
 
 /* Eight numbers that begin at a multiple of 16 bytes. */
 template <int FORMAT> __device__ __forceinline__ void bl_load_kv8(const void *pages, size_t at, float *out)
@@ -139,10 +136,10 @@ __device__ __forceinline__ void bl_attention_store(const bl_cuda_args &args, uin
     }
 }
 
-template <int FORMAT, bool TO_Q8> __device__ __forceinline__ void bl_attention(const bl_cuda_args &args)
+/* acc: BL_ATTENTION_WARPS * BL_HEAD_MOST; total: BL_HEAD_MOST. */
+template <int FORMAT, bool TO_Q8>
+__device__ __forceinline__ void bl_attention_of_row(const bl_cuda_args &args, SHARED_PARAMETER(float) acc, SHARED_PARAMETER(float) total)
 {
-    SHARED(float, acc, BL_ATTENTION_WARPS * BL_HEAD_MOST);
-    SHARED(float, total, BL_HEAD_MOST);
     SHARED(float, split_m, BL_ATTENTION_WARPS);
     SHARED(float, split_l, BL_ATTENTION_WARPS);
     SHARED(uint32_t, arrived, 1);
@@ -227,5 +224,12 @@ template <int FORMAT, bool TO_Q8> __device__ __forceinline__ void bl_attention(c
         __syncthreads();
     }
     bl_attention_store<TO_Q8>(args, row, head, total, all.l);
+}
+
+template <int FORMAT, bool TO_Q8> __device__ __forceinline__ void bl_attention(const bl_cuda_args &args)
+{
+    SHARED(float, acc, BL_ATTENTION_WARPS * BL_HEAD_MOST);
+    SHARED(float, total, BL_HEAD_MOST);
+    bl_attention_of_row<FORMAT, TO_Q8>(args, acc, total);
 }
 #endif

@@ -14,6 +14,11 @@ struct bl_block32 : bl_scales {
     uint32_t q[8]; /* column 4i in the low byte of q[i] */
 };
 
+/* A format as a type, for functions that take one. */
+template <int FORMAT> struct bl_format_tag {
+    static constexpr int format = FORMAT;
+};
+
 __device__ __forceinline__ uint32_t bl_load8(const uint8_t *p, uint32_t i)
 {
     return p[i];

@@ -12,8 +12,30 @@
 #include "hal/kernel_params.h"
 
 #ifndef SHARED
-#define SHARED(type, name, count) __shared__ type name[count]
+#define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define SHARED_PARAMETER(type) type *
+#endif
+
+#ifndef BL_LOAD4 /* the emulator has its own */
+/* 16 bytes of shared memory, words or floats, in one access; index is a multiple of 4. */
+#define BL_LOAD4(array, index, out) bl_load4(&array[index], out)
+#define BL_STORE4(array, index, from) bl_store4(&array[index], from)
+__device__ __forceinline__ void bl_load4(const float *at, float *out)
+{
+    const float4 x = *reinterpret_cast<const float4 *>(at);
+    out[0] = x.x;
+    out[1] = x.y;
+    out[2] = x.z;
+    out[3] = x.w;
+}
+__device__ __forceinline__ void bl_store4(float *at, const float *from)
+{
+    *reinterpret_cast<float4 *>(at) = make_float4(from[0], from[1], from[2], from[3]);
+}
+__device__ __forceinline__ void bl_store4(uint32_t *at, const uint32_t *from)
+{
+    *reinterpret_cast<uint4 *>(at) = make_uint4(from[0], from[1], from[2], from[3]);
+}
 #endif
 
 /* One source of exp, tanh, erf, sin, cos and of the half floats for every device: the reference's own text, as device functions. */
@@ -39,6 +61,10 @@ template <typename T> __device__ __forceinline__ T *bl_binding(const bl_cuda_arg
 {
     return static_cast<T *>(args.binding[i]);
 }
+
+struct alignas(16) bl_words4 { /* one access */
+    uint32_t w[4];
+};
 
 __device__ __forceinline__ uint32_t bl_min(uint32_t a, uint32_t b)
 {

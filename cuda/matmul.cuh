@@ -1,10 +1,11 @@
-/* matmul.cuh: products of many rows of q8 activations with matrices of every quantised format, on the integer tensor cores. The same bits as
- * matvec.cuh: the dots of 32 columns are exact integers wherever they are computed, and each thread adds its outputs' terms in ascending
- * order. A block has BL_MATMUL_OUTPUTS x BL_MATMUL_ROWS results, four warps of 16 outputs and half of the rows. Activations come through
- * shared memory, one block of 32 columns ahead of the multiplication; weights from global memory into the fragments of the lanes. */
+/* matmul.cuh: products of many rows of q8 activations with matrices of every quantised format and of X bits, on the integer tensor cores. The
+ * same bits as matvec.cuh: the dots of 32 columns are exact integers wherever they are computed, and each thread adds its outputs' terms in
+ * ascending order. A block has BL_MATMUL_OUTPUTS x BL_MATMUL_ROWS results, four warps of 16 outputs and half of the rows. Activations come
+ * through shared memory, one block of 32 columns ahead of the multiplication; weights from global memory into the fragments of the lanes. */
 #ifndef BL_CUDA_MATMUL_CUH
 #define BL_CUDA_MATMUL_CUH
 #include "cuda/matvec.cuh"
+#include "cuda/xq.cuh"
 
 #define BL_MATMUL_THREADS 128u
 #define BL_MATMUL_OUTPUTS 32u
@@ -121,19 +122,45 @@ __device__ __forceinline__ void bl_matmul_plane(const bl_scales (&w)[2], const u
     }
 }
 
+/* Adds both planes of block b, of which `a` are the bytes and w the scales, to the results of the warp; X-bit weights have one more factor. */
+template <int FORMAT>
+__device__ __forceinline__ void bl_matmul_block(const bl_linear_place &t, const bl_scales (&w)[2], const uint32_t (&a)[4], SHARED_PARAMETER(uint32_t) staged,
+                                                uint32_t b, float unit, SHARED_PARAMETER(float) limit, float (&acc)[BL_MATMUL_TILES][4])
+{
+    const uint32_t lane = threadIdx.x % 32, first = threadIdx.x / 64 * 8 * BL_MATMUL_TILES;
+#pragma unroll
+    for (uint32_t tile = 0; tile < BL_MATMUL_TILES; tile++) {
+        const uint32_t r = first + 8 * tile, at = b % 2 * (BL_MATMUL_ROWS * BL_STAGED_WORDS) + r * BL_STAGED_WORDS;
+        if (r < t.rows) { /* the same for the whole warp */
+            float coarse[2], fine[2];
+            bool is_dominant[2];
+            const bool always[2] = {true, true};
+#pragma unroll
+            for (uint32_t c = 0; c < 2; c++) {
+                const uint32_t column = lane % 4 * 2 + c;
+                const float d = __uint_as_float(staged[at + column * BL_STAGED_WORDS]);
+                coarse[c] = FORMAT == BL_FMT_BX ? d * unit : d;
+                fine[c] = FORMAT == BL_FMT_BX ? (d * BL_Q8_FINE) * unit : d * BL_Q8_FINE;
+                is_dominant[c] = d > limit[r + column];
+            }
+            bl_matmul_plane<FORMAT>(w, a, staged, at + 1, coarse, always, acc[tile]);
+            bl_matmul_plane<FORMAT>(w, a, staged, at + 10, fine, is_dominant, acc[tile]);
+        }
+    }
+}
+
 template <int FORMAT>
 __device__ __forceinline__ void bl_matmul_q8_tile(const bl_cuda_args &args, const bl_linear_place &t, SHARED_PARAMETER(uint32_t) staged,
-                                                  SHARED_PARAMETER(float) limit)
+                                                  SHARED_PARAMETER(float) limit, float (&acc)[BL_MATMUL_TILES][4])
 {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, blocks = t.k / 32;
-    const uint32_t output = t.output + warp % 2 * 16 + lane / 4, first = warp / 2 * 8 * BL_MATMUL_TILES;
+    const uint32_t output = t.output + warp % 2 * 16 + lane / 4;
     const bl_q8_block *x = bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * blocks;
     const size_t row_bytes = bl_row_bytes<FORMAT>(t.k);
     const uint8_t *row[2];
 #pragma unroll
     for (uint32_t r = 0; r < 2; r++) /* outputs that are not there repeat the last one and are never stored */
         row[r] = t.weights + bl_min(output + 8 * r, t.n - 1) * row_bytes;
-    float acc[BL_MATMUL_TILES][4] = {};
     bl_matmul_stage(t, x, 0, staged);
     for (uint32_t b = 0; b < blocks; b++) {
         if (b + 1 < blocks) {
@@ -153,56 +180,103 @@ __device__ __forceinline__ void bl_matmul_q8_tile(const bl_cuda_args &args, cons
             a[r + 2] = bl_quant_word<FORMAT>(block, j, lane % 4 + 4);
         }
         __syncthreads();
-#pragma unroll
-        for (uint32_t tile = 0; tile < BL_MATMUL_TILES; tile++) {
-            const uint32_t r = first + 8 * tile, at = b % 2 * (BL_MATMUL_ROWS * BL_STAGED_WORDS) + r * BL_STAGED_WORDS;
-            if (r < t.rows) { /* the same for the whole warp */
-                float coarse[2], fine[2];
-                bool is_dominant[2];
-                const bool always[2] = {true, true};
-#pragma unroll
-                for (uint32_t c = 0; c < 2; c++) {
-                    const uint32_t column = lane % 4 * 2 + c;
-                    coarse[c] = __uint_as_float(staged[at + column * BL_STAGED_WORDS]);
-                    fine[c] = coarse[c] * BL_Q8_FINE;
-                    is_dominant[c] = coarse[c] > limit[r + column];
-                }
-                bl_matmul_plane<FORMAT>(w, a, staged, at + 1, coarse, always, acc[tile]);
-                bl_matmul_plane<FORMAT>(w, a, staged, at + 10, fine, is_dominant, acc[tile]);
-            }
+        bl_matmul_block<FORMAT>(t, w, a, staged, b, 1.0f, limit, acc);
+        __syncthreads();
+    }
+}
+
+/* Of X-bit weights: a warp has two tiles of eight outputs. */
+__device__ __forceinline__ void bl_matmul_xq_tile(const bl_cuda_args &args, const bl_linear_place &t, SHARED_PARAMETER(uint32_t) staged,
+                                                  SHARED_PARAMETER(float) limit, float (&acc)[BL_MATMUL_TILES][4])
+{
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, blocks = t.k / 32, first = warp / 2 * 8 * BL_MATMUL_TILES + lane % 4 * 2;
+    const bl_q8_block *x = bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * blocks;
+    const bl_xq_tile unit = bl_xq_tile_of(t.weights, bl_push<bl_params_linear>(args).first_row[t.segment] + t.output);
+    const uint32_t last = (t.n - 1 - t.output) / BL_XQ_TILE; /* tiles that are not there repeat the last one and are never stored */
+    const bl_xq_tile tile[2] = {bl_xq_tile_after(unit, bl_min(warp % 2 * 2, last)), bl_xq_tile_after(unit, bl_min(warp % 2 * 2 + 1, last))};
+    bl_xq_walk walk;
+    bl_xq_begin(unit, walk);
+    bl_matmul_stage(t, x, 0, staged);
+    for (uint32_t b = 0; b < blocks; b++) {
+        if (b + 1 < blocks) {
+            bl_matmul_stage(t, x, b + 1, staged);
+            BL_COPY_WAIT(1);
+        } else {
+            BL_COPY_WAIT(0);
         }
+        bl_scales w[2];
+        uint32_t a[4];
+        bl_xq_seek(unit, walk, b);
+#pragma unroll
+        for (uint32_t r = 0; r < 2; r++) {
+            bl_xq_levels levels;
+            bl_xq_load(tile[r], walk, b, lane / 4, lane % 4, levels);
+            a[r] = levels.w[0];
+            a[r + 2] = levels.w[1];
+            w[r].scale[0] = levels.scale;
+            w[r].min[0] = levels.offset;
+        }
+        __syncthreads();
+        bl_matmul_block<BL_FMT_BX>(t, w, a, staged, b, walk.unit, limit, acc);
         __syncthreads();
     }
 #pragma unroll
-    for (uint32_t tile = 0; tile < BL_MATMUL_TILES; tile++)
+    for (uint32_t r = 0; r < 2; r++) {
+        const float scale = bl_xq_row_scale(tile[r], lane / 4);
 #pragma unroll
-        for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t r = first + 8 * tile + lane % 4 * 2 + i % 2, o = output + i / 2 * 8;
-            if (r < t.rows && o < t.n)
-                bl_linear_store(args, t, o, r, acc[tile][i]);
-        }
+        for (uint32_t i = 0; i < 2 * BL_MATMUL_TILES; i++)
+            acc[i / 2][2 * r + i % 2] = scale * acc[i / 2][2 * r + i % 2];
+        bl_xq_outliers(unit.header, tile[r].row + lane / 4, [&](uint32_t c, float value) {
+#pragma unroll
+            for (uint32_t i = 0; i < 2 * BL_MATMUL_TILES; i++) {
+                const size_t m = bl_min(first + i / 2 * 8 + i % 2, t.rows - 1); /* rows that are not there are never stored */
+                acc[i / 2][2 * r + i % 2] = acc[i / 2][2 * r + i % 2] + value * bl_xq_q8_column(x + m * blocks, c);
+            }
+        });
+    }
 }
 
 template <int FORMAT> __device__ __forceinline__ void bl_matmul_q8(const bl_cuda_args &args)
 {
     SHARED(uint32_t, staged, 2 * BL_MATMUL_ROWS * BL_STAGED_WORDS);
     SHARED(float, limit, BL_MATMUL_ROWS);
+    static_assert(33 * BL_MATMUL_ROWS <= 2 * BL_MATMUL_ROWS * BL_STAGED_WORDS, "results fit where activations were");
     bl_linear_place t;
-    if (!bl_linear_find<BL_MATMUL_OUTPUTS, BL_MATMUL_ROWS>(args, t))
+    if (!bl_linear_find_at<BL_MATMUL_ROWS>(args, blockIdx.x * BL_MATMUL_OUTPUTS, t))
         return;
     bl_matmul_limits(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), limit);
-    if (FORMAT != BL_FMT_MIX) {
-        bl_matmul_q8_tile<FORMAT == BL_FMT_MIX ? BL_FMT_Q8_0 : FORMAT>(args, t, staged, limit);
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, output = warp % 2 * 16 + lane / 4, first = warp / 2 * 8 * BL_MATMUL_TILES;
+    const bool is_glu = bl_push<bl_params_linear>(args).glu;
+    float acc[BL_MATMUL_TILES][4] = {};
+    volatile float gate[BL_MATMUL_TILES][4]; /* in memory: the second side needs the registers */
+#pragma unroll 1
+    for (uint32_t side = 0; side < (is_glu ? 2 : 1); side++) {
+        if (side == 1) {
+            bl_linear_side(args, t, 1);
+#pragma unroll
+            for (uint32_t i = 0; i < 4 * BL_MATMUL_TILES; i++) {
+                gate[i / 4][i % 4] = acc[i / 4][i % 4];
+                acc[i / 4][i % 4] = 0;
+            }
+        }
+        if constexpr (FORMAT == BL_FMT_BX)
+            bl_matmul_xq_tile(args, t, staged, limit, acc);
+        else
+            bl_of_format<FORMAT, false>(t.format, [&](auto tag) { bl_matmul_q8_tile<tag.format>(args, t, staged, limit, acc); });
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < 4 * BL_MATMUL_TILES; i++) {
+        const uint32_t r = first + i / 4 * 8 + lane % 4 * 2 + i % 2, o = output + i / 2 % 2 * 8;
+        const float y = acc[i / 4][i % 4];
+        if (is_glu)
+            staged[r * 33 + o] = bl_f32_bits(bl_linear_glu(args, gate[i / 4][i % 4], y));
+        else if (r < t.rows && t.output + o < t.n)
+            bl_linear_store(args, t, t.output + o, r, y);
+    }
+    if (!is_glu)
         return;
-    }
-    switch (t.format) {
-#define BL_CASE(NAME)                                              \
-    case BL_FMT_##NAME:                                            \
-        if (FORMAT == BL_FMT_MIX)                                  \
-            bl_matmul_q8_tile<BL_FMT_##NAME>(args, t, staged, limit); \
-        break;
-        BL_FOR_QUANTS(BL_CASE)
-#undef BL_CASE
-    }
+    __syncthreads();
+    for (uint32_t r = warp; r < t.rows; r += BL_MATMUL_THREADS / 32)
+        bl_linear_store_glu(args, t, r, bl_bits_f32(staged[r * 33 + lane]));
 }
 #endif

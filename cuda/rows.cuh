@@ -89,24 +89,47 @@ __device__ __forceinline__ void bl_rope_table(const bl_cuda_args &args)
     y[1] = (quarter == 0 ? s : quarter == 1 ? c : quarter == 2 ? -s : -c) * p.attn_factor;
 }
 
-/* One warp per head; y may be x, so a thread reads both of a pair before it writes. */
+/* One warp per head: put(c, y) with every column after the rotation; both of a pair are read before. */
+template <typename F>
+__device__ __forceinline__ void bl_rotate(const float *x, const float *table, uint32_t d_head, uint32_t n_rot, uint32_t layout, F put)
+{
+    const uint32_t lane = threadIdx.x % 32;
+    for (uint32_t j = lane; j < n_rot / 2; j += 32) {
+        const uint32_t c0 = layout == BL_ROPE_NORM ? 2 * j : j, c1 = layout == BL_ROPE_NORM ? 2 * j + 1 : j + n_rot / 2;
+        const float a = x[c0], b = x[c1], cosine = table[2 * j], sine = table[2 * j + 1];
+        put(c0, a * cosine - b * sine);
+        put(c1, a * sine + b * cosine);
+    }
+    for (uint32_t c = n_rot + lane; c < d_head; c += 32)
+        put(c, x[c]);
+}
+
+/* One warp per head; y may be x. */
 __device__ __forceinline__ void bl_rope(const bl_cuda_args &args)
 {
     const bl_params_rope &p = bl_push<bl_params_rope>(args);
-    const uint32_t row = blockIdx.y, lane = threadIdx.x % 32, head = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    const uint32_t row = blockIdx.y, head = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (row >= bl_rows(args, BL_ROWS_OF_STEP) || head >= p.heads)
         return;
     const size_t at = ((size_t)row * p.heads + head) * p.d_head;
     const float *x = bl_binding<const float>(args, 1) + at, *table = bl_binding<const float>(args, 2) + (size_t)row * p.n_rot;
     float *y = bl_binding<float>(args, 3) + at;
-    for (uint32_t j = lane; j < p.n_rot / 2; j += 32) {
-        const uint32_t c0 = p.layout == BL_ROPE_NORM ? 2 * j : j, c1 = p.layout == BL_ROPE_NORM ? 2 * j + 1 : j + p.n_rot / 2;
-        const float a = x[c0], b = x[c1], cosine = table[2 * j], sine = table[2 * j + 1];
-        y[c0] = a * cosine - b * sine;
-        y[c1] = a * sine + b * cosine;
-    }
-    for (uint32_t c = p.n_rot + lane; c < p.d_head; c += 32)
-        y[c] = x[c];
+    bl_rotate(x, table, p.d_head, p.n_rot, p.layout, [=](uint32_t c, float value) { y[c] = value; });
+}
+
+template <int FORMAT> __device__ __forceinline__ void bl_put_kv(void *pages, size_t at, float value)
+{
+    if (FORMAT == BL_FMT_F16)
+        static_cast<uint16_t *>(pages)[at] = bl_f32_to_f16(value);
+    else
+        static_cast<float *>(pages)[at] = value;
+}
+
+/* The place of a row's head among those of all pages. */
+__device__ __forceinline__ size_t bl_kv_place(const bl_cuda_args &args, uint32_t row, uint32_t heads, uint32_t head)
+{
+    const uint32_t position = bl_step(args, (uint32_t)BL_STEP_POS + row);
+    return ((size_t)bl_page(args, row, position) * heads + head) * BL_KV_PAGE + position % BL_KV_PAGE;
 }
 
 /* One warp per head. */
@@ -116,15 +139,37 @@ template <int FORMAT> __device__ __forceinline__ void bl_kv_store(const bl_cuda_
     const uint32_t row = blockIdx.y, lane = threadIdx.x % 32, head = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (row >= bl_rows(args, BL_ROWS_OF_STEP) || head >= p.heads)
         return;
-    const uint32_t position = bl_step(args, (uint32_t)BL_STEP_POS + row);
     const float *x = bl_binding<const float>(args, 1) + ((size_t)row * p.heads + head) * p.d_head;
-    const size_t at = (((size_t)bl_page(args, row, position) * p.heads + head) * BL_KV_PAGE + position % BL_KV_PAGE) * p.d_head;
-    for (uint32_t c = lane; c < p.d_head; c += 32) {
-        if (FORMAT == BL_FMT_F16)
-            bl_binding<uint16_t>(args, 2)[at + c] = bl_f32_to_f16(x[c]);
-        else
-            bl_binding<float>(args, 2)[at + c] = x[c];
+    const size_t at = bl_kv_place(args, row, p.heads, head) * p.d_head;
+    for (uint32_t c = lane; c < p.d_head; c += 32)
+        bl_put_kv<FORMAT>(args.binding[2], at + c, x[c]);
+}
+
+/* One warp per head: those of q, then of k, then of v. */
+template <int FORMAT> __device__ __forceinline__ void bl_rope_store(const bl_cuda_args &args)
+{
+    const bl_params_rope_store &p = bl_push<bl_params_rope_store>(args);
+    const uint32_t row = blockIdx.y, lane = threadIdx.x % 32, h = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (row >= bl_rows(args, BL_ROWS_OF_STEP) || h >= p.n_head + 2 * p.n_head_kv)
+        return;
+    const float *table = bl_binding<const float>(args, 4) + (size_t)row * p.n_rot;
+    if (h < p.n_head) {
+        const size_t at = ((size_t)row * p.n_head + h) * p.d_k;
+        float *y = bl_binding<float>(args, 5) + at;
+        bl_rotate(bl_binding<const float>(args, 1) + at, table, p.d_k, p.n_rot, p.layout, [=](uint32_t c, float value) { y[c] = value; });
+        return;
     }
+    const uint32_t head = (h - p.n_head) % p.n_head_kv;
+    const size_t place = bl_kv_place(args, row, p.n_head_kv, head), from = (size_t)row * p.n_head_kv + head;
+    if (h < p.n_head + p.n_head_kv) {
+        void *pages = args.binding[6];
+        bl_rotate(bl_binding<const float>(args, 2) + from * p.d_k, table, p.d_k, p.n_rot, p.layout,
+                  [=](uint32_t c, float value) { bl_put_kv<FORMAT>(pages, place * p.d_k + c, value); });
+        return;
+    }
+    const float *v = bl_binding<const float>(args, 3) + from * p.d_v;
+    for (uint32_t c = lane; c < p.d_v; c += 32)
+        bl_put_kv<FORMAT>(args.binding[7], place * p.d_v + c, v[c]);
 }
 
 __device__ __forceinline__ void bl_unary_rows(const bl_cuda_args &args)

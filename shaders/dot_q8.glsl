@@ -1,7 +1,6 @@
 /* dot_q8.glsl: the terms of products with q8 activations: 32 columns of weights with one plane of an activation block, exact until the scales.
  * With DOT4 the device multiplies bytes (VK_KHR_shader_integer_dot_product). Without, two unsigned bytes per word are multiplied at once,
  * (q0 + q2 * 2^16) * (x2 + x0 * 2^16) holds q0 x0 + q2 x2 in its upper half; x is made unsigned by adding 128. */
-const float FINE = 1.0 / 254.0;
 #ifdef DOT4
 const uint VECTORS = 2; /* of 32 columns: the bytes of either half */
 #else
@@ -96,8 +95,13 @@ uvec4 exchanged(uvec4 pair)
 
 Plane load_plane(uint at)
 {
+#ifdef TEXELS
+    uint w[10] = X_WINDOW(at + 1, 8);
+    uvec4 x0 = uvec4(w[0], w[1], w[2], w[3]) ^ 0x80808080u, x1 = uvec4(w[4], w[5], w[6], w[7]) ^ 0x80808080u;
+#else
     uvec4 x0 = uvec4(B1(at + 1), B1(at + 2), B1(at + 3), B1(at + 4)) ^ 0x80808080u;
     uvec4 x1 = uvec4(B1(at + 5), B1(at + 6), B1(at + 7), B1(at + 8)) ^ 0x80808080u;
+#endif
     Plane x;
     x.v[0] = exchanged(x0 & 0x00ff00ffu);
     x.v[1] = exchanged(x0 >> 8 & 0x00ff00ffu);
@@ -132,15 +136,19 @@ ivec2 dots_of(Weights w, Plane x)
 }
 #endif
 
-Weights load_weights(uint row, uint block)
+Weights weights_of_block(Block b)
 {
-    Block b = unpack(row, block);
     Weights w = weights_from(staged_bytes(b.q0), staged_bytes(b.q1));
     w.scale = b.scale;
     w.minimum = b.minimum;
     w.d = b.d;
     w.e = b.e;
     return w;
+}
+
+Weights load_weights(uint row, uint block)
+{
+    return weights_of_block(unpack(row, block));
 }
 
 float dot_plane(Weights w, Plane x)
@@ -150,14 +158,4 @@ float dot_plane(Weights w, Plane x)
     if (HAS_MIN)
         t = t + w.e * float(w.minimum.x * x.sum.x + w.minimum.y * x.sum.y);
     return t;
-}
-
-/* Above this d a block of the row is dominant. */
-float limit_of(uint x, uint blocks)
-{
-    precise float sum = 0.0;
-    for (uint b = 0; b < blocks; b++)
-        sum = sum + F(B1(x + b * Q8_WORDS));
-    precise float limit = 0.5 * (sum / float(blocks));
-    return limit;
 }

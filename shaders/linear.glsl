@@ -1,11 +1,37 @@
 /* linear.glsl: what the matrix products share (struct bl_params_linear): which outputs and rows a workgroup has, and how one is stored. A
- * dispatch is one segment. Its bindings: step, x, W, bias, residual, y. */
+ * dispatch is one segment. Its bindings: step, x, W, bias, residual, y; with GLU: step, x, W of gate, W of up, none, y. XQ: W is a blob. */
+#ifdef GLU
+uint side = 0; /* 0: gate, 1: up; known wherever it is used */
+#endif
+#ifdef TEXELS
+#include "texels.glsl"
+#ifdef XQ
 #define W(i) B2(i)
+#else
+#define W(i) word_of(texels_w, push.at[2] + (i))
+#define W_WINDOW(i, n) window(texels_w, push.at[2] + (i), n)
+#endif
+#define X(i) word_of(texels_x, push.at[1] + (i))
+#define X_WINDOW(i, n) window(texels_x, push.at[1] + (i), n)
+#else
+#ifdef GLU
+#define W(i) (side == 0 ? B2(i) : B3(i))
+#else
+#define W(i) B2(i)
+#endif
+#define X(i) B1(i)
+#endif
+#ifndef XQ
 #include "unpack.glsl"
+#endif
+const float FINE = 1.0 / 254.0;
 layout(local_size_x_id = 3) in;
 layout(constant_id = 2) const uint ROWS = 1;  /* rows of a workgroup, 1 or 8; more rows are more workgroups along y */
 #ifndef LANES
 layout(constant_id = 4) const uint LANES = 8; /* neighbouring invocations that share their outputs */
+const bool SHARES = true;
+#else
+const bool SHARES = false; /* LANES is 1 */
 #endif
 
 uint lane()
@@ -16,6 +42,16 @@ uint lane()
 uint group()
 {
     return gl_LocalInvocationID.x / LANES;
+}
+
+/* Above this d a block of the row is dominant. */
+float limit_of(uint x, uint blocks)
+{
+    precise float sum = 0.0;
+    for (uint b = 0; b < blocks; b++)
+        sum = sum + F(X(x + b * Q8_WORDS));
+    precise float limit = 0.5 * (sum / float(blocks));
+    return limit;
 }
 
 void store_output(uint output_, uint row, float acc)

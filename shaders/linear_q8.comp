@@ -9,59 +9,57 @@
 #include "common.glsl"
 #include "linear.glsl"
 #include "dot_q8.glsl"
-shared vec4 terms[LANES > 1 ? gl_WorkGroupSize.x * ROWS * 2 : 1];
+#ifdef GLU
+#define EACH_OUTPUTS 4
+#define STAGE_ROWS ROWS
+#include "linear_glu.glsl"
+#endif
+shared vec4 terms[SHARES ? gl_WorkGroupSize.x * ROWS * 2 : 1];
 shared float limits[8];
 
-void store_outputs(uint o0, uint row, vec4 acc)
+/* Sums of a row each; with lanes the first is that of the lane's row. */
+void add_up(uint o0, uint r0, uint m, float limit[8], out vec4 sums[8])
 {
-    for (uint o = 0; o < 4 && o0 + o < P(LINEAR_N); o++)
-        store_output(o0 + o, row, acc[o]);
-}
-
-void main()
-{
-    uint blocks = P(LINEAR_K) / 32, n = P(LINEAR_N), bytes = row_bytes(P(LINEAR_K)), row_words = blocks * Q8_WORDS;
-    uint o0 = (gl_WorkGroupID.x * (gl_WorkGroupSize.x / LANES) + group()) * 4;
-    uint r0 = gl_WorkGroupID.y * ROWS, m = rows_of(P(LINEAR_ROWS));
-    if (r0 >= m)
-        return;
-    if (LANES > 1) {
-        if (gl_LocalInvocationID.x < ROWS && r0 + gl_LocalInvocationID.x < m)
-            limits[gl_LocalInvocationID.x] = limit_of((r0 + gl_LocalInvocationID.x) * row_words, blocks);
-        barrier();
-    }
-    precise vec4 acc[8]; /* of a row each; unrolled, so that no index puts them into memory */
-    float limit[8];
-    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+    precise vec4 acc[8]; /* loops over it are unrolled, so that no index puts it into memory */
+    uint blocks = P(LINEAR_K) / 32, n = P(LINEAR_N), bytes = row_bytes(P(LINEAR_K));
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
         acc[r] = vec4(0.0);
-        limit[r] = 0.0;
-        if (r0 + r < m)
-            limit[r] = LANES > 1 ? limits[r] : limit_of((r0 + r) * row_words, blocks);
-    }
     for (uint b0 = 0; b0 < blocks; b0 += LANES) {
         uint b = b0 + lane();
         if (b < blocks) {
-            Weights w0 = load_weights(min(o0, n - 1) * bytes, b), w1 = load_weights(min(o0 + 1, n - 1) * bytes, b);
-            Weights w2 = load_weights(min(o0 + 2, n - 1) * bytes, b), w3 = load_weights(min(o0 + 3, n - 1) * bytes, b);
+            Weights w0, w1, w2, w3;
+            if (IS_K) {
+                w0 = load_weights(min(o0, n - 1) * bytes, b);
+                w1 = load_weights(min(o0 + 1, n - 1) * bytes, b);
+                w2 = load_weights(min(o0 + 2, n - 1) * bytes, b);
+                w3 = load_weights(min(o0 + 3, n - 1) * bytes, b);
+            } else {
+                uvec4 at = min(uvec4(o0, o0 + 1, o0 + 2, o0 + 3), n - 1) * bytes + b * BLOCK_BYTES;
+                Words s0 = load_words(at.x / 4), s1 = load_words(at.y / 4), s2 = load_words(at.z / 4), s3 = load_words(at.w / 4);
+                w0 = weights_of_block(unpack_small(at.x, s0));
+                w1 = weights_of_block(unpack_small(at.y, s1));
+                w2 = weights_of_block(unpack_small(at.z, s2));
+                w3 = weights_of_block(unpack_small(at.w, s3));
+            }
             [[unroll]] for (uint r = 0; r < ROWS; r++) {
                 if (r0 + r >= m)
                     continue;
                 uint x = ((r0 + r) * blocks + b) * Q8_WORDS, at = ((group() * ROWS + r) * LANES + lane()) * 2;
-                precise float d = F(B1(x));
-                if (LANES > 1)
+                precise float d = F(X(x));
+                if (SHARES)
                     terms[at + 1] = vec4(0.0); /* adds nothing: a sum that began with +0 is never -0 */
                 for (uint fine = 0; fine < (d > limit[r] ? 2 : 1); fine++) {
                     Plane plane = load_plane(x + (fine != 0 ? Q8_FINE : Q8_COARSE));
                     precise float scale = fine != 0 ? d * FINE : d;
                     precise vec4 term = scale * vec4(dot_plane(w0, plane), dot_plane(w1, plane), dot_plane(w2, plane), dot_plane(w3, plane));
-                    if (LANES > 1)
+                    if (SHARES)
                         terms[at + fine] = term;
                     else
                         acc[r] = acc[r] + term;
                 }
             }
         }
-        if (LANES > 1) { /* lane r adds up row r */
+        if (SHARES) { /* lane r adds up row r */
             barrier();
             uint at = (group() * ROWS + lane()) * LANES * 2;
             for (uint l = 0; lane() < ROWS && l < 2 * min(LANES, blocks - b0); l++)
@@ -69,12 +67,54 @@ void main()
             barrier();
         }
     }
-    if (LANES > 1) {
-        if (lane() < ROWS && r0 + lane() < m)
-            store_outputs(o0, r0 + lane(), acc[0]);
-        return;
-    }
     [[unroll]] for (uint r = 0; r < ROWS; r++)
+        sums[r] = acc[r];
+}
+
+void put_outputs(uint o0, uint r0, uint r, vec4 gate, vec4 sum)
+{
+    for (uint o = 0; o < 4 && o0 + o < P(LINEAR_N); o++) {
+#ifdef GLU
+        put_glu(o0 + o, r0, r, gate[o], sum[o]);
+#else
+        store_output(o0 + o, r0 + r, sum[o]);
+#endif
+    }
+}
+
+void main()
+{
+    uint blocks = P(LINEAR_K) / 32, row_words = blocks * Q8_WORDS;
+    uint o0 = (gl_WorkGroupID.x * (gl_WorkGroupSize.x / LANES) + group()) * 4;
+    uint r0 = gl_WorkGroupID.y * ROWS, m = rows_of(P(LINEAR_ROWS));
+    if (r0 >= m)
+        return;
+    if (SHARES) {
+        if (gl_LocalInvocationID.x < ROWS && r0 + gl_LocalInvocationID.x < m)
+            limits[gl_LocalInvocationID.x] = limit_of((r0 + gl_LocalInvocationID.x) * row_words, blocks);
+        barrier();
+    }
+    float limit[8];
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        limit[r] = 0.0;
         if (r0 + r < m)
-            store_outputs(o0, r0 + r, acc[r]);
+            limit[r] = SHARES ? limits[r] : limit_of((r0 + r) * row_words, blocks);
+    }
+    vec4 gate[8], sums[8];
+#ifdef GLU
+    add_up(o0, r0, m, limit, gate);
+    side = 1;
+#endif
+    add_up(o0, r0, m, limit, sums);
+    if (SHARES) {
+        if (lane() < ROWS && r0 + lane() < m)
+            put_outputs(o0, r0, lane(), gate[0], sums[0]);
+    } else {
+        [[unroll]] for (uint r = 0; r < ROWS; r++)
+            if (r0 + r < m)
+                put_outputs(o0, r0, r, gate[r], sums[r]);
+    }
+#ifdef GLU
+    finish_glu(r0, m);
+#endif
 }

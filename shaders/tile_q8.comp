@@ -15,6 +15,13 @@ const uint BLOCKS = 2, WEIGHT_VECTORS = 3, ROW_VECTORS = 2 * VECTORS + 1; /* odd
 shared uvec4 weights[TILE * BLOCKS * WEIGHT_VECTORS]; /* bytes of either half, then scales */
 shared uvec4 rows[TILE * BLOCKS * ROW_VECTORS];       /* coarse, fine, then d and the sums of either */
 shared float limits[TILE];
+#ifdef GLU
+#define EACH_OUTPUTS EACH
+#define STAGE_ROWS TILE
+#define STAGE(i, x) rows[(i) / 4][(i) % 4] = U(x)
+#define STAGED(i) F(rows[(i) / 4][(i) % 4])
+#include "linear_glu.glsl"
+#endif
 
 /* Scales and minimums are of eight bits each, sums of 16. */
 void stage_weights(uint at, uint row, uint block)
@@ -67,16 +74,12 @@ Plane staged_plane(uint at, uint sums)
     return x;
 }
 
-void main()
+
+/* Sums of a row each. */
+void add_up(uint o0, uint r0, uint m, out vec4 sums[EACH])
 {
-    uint blocks = P(LINEAR_K) / 32, n = P(LINEAR_N), bytes = row_bytes(P(LINEAR_K));
-    uint o0 = gl_WorkGroupID.x * TILE, r0 = gl_WorkGroupID.y * TILE, m = rows_of(P(LINEAR_ROWS)), i = gl_LocalInvocationID.x;
-    if (r0 >= m)
-        return;
-    if (i < TILE && r0 + i < m)
-        limits[i] = limit_of((r0 + i) * blocks * Q8_WORDS, blocks);
-    barrier();
-    precise vec4 acc[EACH]; /* of a row each */
+    precise vec4 acc[EACH];
+    uint blocks = P(LINEAR_K) / 32, n = P(LINEAR_N), bytes = row_bytes(P(LINEAR_K)), i = gl_LocalInvocationID.x;
     [[unroll]] for (uint r = 0; r < EACH; r++)
         acc[r] = vec4(0.0);
     for (uint b0 = 0; b0 < blocks; b0 += BLOCKS) {
@@ -109,7 +112,33 @@ void main()
         barrier();
     }
     [[unroll]] for (uint r = 0; r < EACH; r++)
+        sums[r] = acc[r];
+}
+
+void main()
+{
+    uint blocks = P(LINEAR_K) / 32, o0 = gl_WorkGroupID.x * TILE, r0 = gl_WorkGroupID.y * TILE, m = rows_of(P(LINEAR_ROWS)), i = gl_LocalInvocationID.x;
+    if (r0 >= m)
+        return;
+    if (i < TILE && r0 + i < m)
+        limits[i] = limit_of((r0 + i) * blocks * Q8_WORDS, blocks);
+    barrier();
+    vec4 gate[EACH], sums[EACH];
+#ifdef GLU
+    add_up(o0, r0, m, gate);
+    side = 1;
+#endif
+    add_up(o0, r0, m, sums);
+    [[unroll]] for (uint r = 0; r < EACH; r++)
         for (uint o = 0; o < EACH; o++)
-            if (r0 + lane() + r * APART < m && o0 + group() + o * APART < n)
-                store_output(o0 + group() + o * APART, r0 + lane() + r * APART, acc[r][o]);
+            if (r0 + lane() + r * APART < m && o0 + group() + o * APART < P(LINEAR_N)) {
+#ifdef GLU
+                put_glu(o0 + group() + o * APART, r0, lane() + r * APART, gate[r][o], sums[r][o]);
+#else
+                store_output(o0 + group() + o * APART, r0 + lane() + r * APART, sums[r][o]);
+#endif
+            }
+#ifdef GLU
+    finish_glu(r0, m);
+#endif
 }

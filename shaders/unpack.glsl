@@ -29,18 +29,32 @@ uint short_at(uint at)
 
 uvec4 four_words(uint i)
 {
+#ifdef TEXELS
+    uint w[10] = W_WINDOW(i, 4);
+    return uvec4(w[0], w[1], w[2], w[3]);
+#else
     return uvec4(W(i), W(i + 1), W(i + 2), W(i + 3));
+#endif
 }
 
 /* 32 bytes from an even address; no word is read that has none of them. */
 void load_run(uint at, out uvec4 a, out uvec4 b)
 {
+#ifdef TEXELS
+    uint w[10] = W_WINDOW(at / 4, IS_ALIGNED ? 8 : 9), last = w[8];
+    a = uvec4(w[0], w[1], w[2], w[3]);
+    b = uvec4(w[4], w[5], w[6], w[7]);
+    if (IS_ALIGNED || (at & 2u) == 0)
+        return;
+#else
     a = four_words(at / 4);
     b = four_words(at / 4 + 4);
     if (IS_ALIGNED || (at & 2u) == 0)
         return;
+    uint last = W(at / 4 + 8);
+#endif
     a = a >> 16 | uvec4(a.yzw, b.x) << 16;
-    b = b >> 16 | uvec4(b.yzw, W(at / 4 + 8)) << 16;
+    b = b >> 16 | uvec4(b.yzw, last) << 16;
 }
 
 /* Bits 0..3 to bit 4 of four bytes. */
@@ -49,24 +63,36 @@ uvec4 spread(uvec4 bits)
     return (bits & 1u) << 4 | (bits & 2u) << 11 | (bits & 4u) << 18 | (bits & 8u) << 25;
 }
 
-Block unpack_small(uint at)
+const uint SMALL_WORDS = (BLOCK_BYTES + 2) / 4; /* that a block of 32 columns lies in, wherever it begins; at most 9 */
+struct Words {
+    uint w[10];
+};
+
+Words load_words(uint i)
 {
-    uint first = W(at / 4), i = at / 4 + 1, before = first, high = 0;
+    Words words;
+#ifdef TEXELS
+    words.w = W_WINDOW(i, SMALL_WORDS);
+#else
+    words.w = uint[10](W(i), W(i + 1), W(i + 2), W(i + 3), W(i + 4), SMALL_WORDS > 5 ? W(i + 5) : 0, SMALL_WORDS > 6 ? W(i + 6) : 0,
+                       SMALL_WORDS > 6 ? W(i + 7) : 0, SMALL_WORDS > 6 ? W(i + 8) : 0, 0);
+#endif
+    return words;
+}
+
+Block unpack_small(uint at, Words words)
+{
+    uint w[10] = words.w;
     bool is_split = !IS_ALIGNED && (at & 2u) == 0; /* what follows d begins in the middle of a word */
+    uint first = w[0], before = IS_Q5 ? w[1] : first;
     Block b;
     b.d = half_of(!IS_ALIGNED && !is_split ? first >> 16 : first & 0xffffu);
     b.e = HAS_MIN ? half_of(first >> 16) : 0.0;
     b.scale = b.minimum = ivec2(1);
-    if (IS_Q5) {
-        uint word = W(i);
-        high = is_split ? first >> 16 | word << 16 : word;
-        before = word;
-        i++;
-    }
-    uvec4 body = four_words(i);
+    uvec4 body = IS_Q5 ? uvec4(w[2], w[3], w[4], w[5]) : uvec4(w[1], w[2], w[3], w[4]);
     uvec4 q = is_split ? uvec4(before, body.xyz) >> 16 | body << 16 : body;
     if (FORMAT == FMT_Q8_0) {
-        uvec4 more = four_words(i + 4);
+        uvec4 more = uvec4(w[5], w[6], w[7], w[8]);
         b.q0 = q;
         b.q1 = is_split ? uvec4(body.w, more.xyz) >> 16 | more << 16 : more;
     } else {
@@ -74,6 +100,7 @@ Block unpack_small(uint at)
         b.q1 = q >> 4 & 0x0f0f0f0fu;
     }
     if (IS_Q5) {
+        uint high = is_split ? first >> 16 | before << 16 : before;
         b.q0 |= spread(uvec4(high) >> uvec4(0, 4, 8, 12));
         b.q1 |= spread(uvec4(high) >> uvec4(16, 20, 24, 28));
     }
@@ -136,7 +163,8 @@ Block unpack(uint row, uint block)
 {
     if (IS_K)
         return unpack_k(row + block / 8 * BLOCK_BYTES, block % 8);
-    return unpack_small(row + block * BLOCK_BYTES);
+    uint at = row + block * BLOCK_BYTES;
+    return unpack_small(at, load_words(at / 4));
 }
 
 /* Columns 4i .. 4i + 3. */

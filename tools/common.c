@@ -209,6 +209,7 @@ static int fill_model_params(const struct options *o, bl_model_params *p)
     if (o->fit_target >= 0)
         p->fit_margin = o->fit_target ? (uint64_t)o->fit_target << 20 : 1;
     p->schedule = o->schedule;
+    p->deterministic = o->deterministic;
     p->cache_dir = cache_folder();
     p->activations = !o->activations ? BL_NUMBER_DEFAULT : strcmp(o->activations, "f32") == 0 ? BL_NUMBER_F32 : BL_NUMBER_Q8;
     p->no_mmap = !o->mmap;
@@ -318,6 +319,8 @@ void print_stats(const bl_model *model, uint64_t load_ns, const bl_generate_resu
     bl_model_info info;
     bl_model_get_info(model, &info);
     fprintf(stderr, "\n%-10s %-13s %10.1f ms   %s, %s, schedule %s\n", "load", "", (double)load_ns / 1e6, info.name, info.device, info.schedule);
+    if (*info.inexact)
+        fprintf(stderr, "%-10s %s (not with --deterministic)\n", "inexact", info.inexact);
     if (strchr(info.placement, ';'))
         fprintf(stderr, "%-10s %s\n", "placement", info.placement);
     print_phase("prompt", r->n_prompt, r->n_prompt, r->prompt_ns);

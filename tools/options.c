@@ -248,7 +248,7 @@ static bool unknown(const struct verb *verb, const char *arg)
 /* The model file, which may stand without -m, once. */
 static bool take_plain(const struct verb *verb, const char *arg, bool *model_given, struct options *out)
 {
-    if (!strchr("rcivtgz", verb->letter) || *model_given)
+    if (!strchr("rcivtgze", verb->letter) || *model_given)
         return unknown(verb, arg);
     *model_given = true;
     out->model = arg;

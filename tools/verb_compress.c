@@ -7,15 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { QUICK_TOKENS = 12288, DEFAULT_TOKENS = 65536, MOST_TARGETS = 32 };
+
 /* "60MB", "1.5GB", "64MiB", "70000000". False: no such size. */
-static bool read_size(const char *text, uint64_t *bytes)
+static bool read_size(const char *text, size_t length, uint64_t *bytes)
 {
     static const struct { const char *name; double factor; } units[] = {
         {"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}};
     char *end;
     const double number = strtod(text, &end);
+    const size_t rest = end >= text + length ? 0 : (size_t)(text + length - end);
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (end != text && strcmp(end, units[i].name) == 0 && number > 0 && number * units[i].factor < 1e18) {
+        if (end != text && strlen(units[i].name) == rest && strncmp(end, units[i].name, rest) == 0 && number > 0 && number * units[i].factor < 1e18) {
             *bytes = (uint64_t)(number * units[i].factor);
             return true;
         }
@@ -23,28 +26,74 @@ static bool read_size(const char *text, uint64_t *bytes)
     return false;
 }
 
+static int refuse_size(const char *option, const char *text)
+{
+    fprintf(stderr, "bitloom compress: %s ", option);
+    print_escaped(stderr, text);
+    fprintf(stderr, ": must be a number of bytes, such as 60MB, 64MiB or 70000000\n");
+    return EXIT_USAGE;
+}
+
+/* -o OUT.gguf --curve 40MB,60MB: OUT-40MB.gguf and OUT-60MB.gguf. */
+static bool read_curve(const struct options *o, struct xq_target *targets, uint32_t *n)
+{
+    const char *dot = strrchr(o->output, '.'), *ending = dot && !strchr(dot, '/') ? dot : "";
+    const size_t room = strlen(o->output) + 64;
+    *n = 0;
+    for (const char *s = o->curve; *s; s += strcspn(s, ","), s += *s == ',') {
+        const size_t length = strcspn(s, ",");
+        char *name = malloc(room);
+        if (*n == MOST_TARGETS || length > 32 || !name || !read_size(s, length, &targets[*n].size)) {
+            free(name);
+            (void)refuse_size("--curve", s);
+            return false;
+        }
+        snprintf(name, room, "%.*s-%.*s%s", (int)(strlen(o->output) - strlen(ending)), o->output, (int)length, s, ending);
+        targets[*n].bits_per_weight = 0;
+        targets[(*n)++].out = name;
+    }
+    return *n > 0;
+}
+
 int verb_compress(struct options *o)
 {
-    struct xq_options options = {.in = o->model, .out = o->output, .bits_per_weight = o->bits_per_weight,
-                                 .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .damp = 0.03, .feedback = true, .sweeps = 2, .outlier_loss = 0.005, .quiet = o->quiet, .report = o->html};
+    struct xq_target targets[MOST_TARGETS] = {{.out = o->output, .bits_per_weight = o->bits_per_weight}};
+    struct xq_options options = {.in = o->model, .targets = targets, .n_targets = 1,
+                                 .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .calibration = o->calib.items, .n_calibration = o->calib.n,
+                                 .calibration_tokens = (uint64_t)(o->calib_tokens > 0 ? o->calib_tokens : o->quick ? QUICK_TOKENS : DEFAULT_TOKENS),
+                                 .state = o->state, .save_state = o->save_state, .damp = 0.03, .temper = 0.5, .feedback = true, .sweeps = 2, .quiet = o->quiet, .report = o->html};
     if (!o->model || !o->output) {
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;
     }
-    if (!o->size == !(o->bits_per_weight > 0)) {
-        fprintf(stderr, "bitloom compress: give one of --size and --bpw\n");
+    if (o->method && strcmp(o->method, "xq") != 0) { /* baselines: as these methods are known, but for outliers: without them the scales of this container would clip */
+        options.method = strcmp(o->method, "gptq") == 0 ? XQ_METHOD_GPTQ : XQ_METHOD_RTN;
+        options.feedback = options.method == XQ_METHOD_GPTQ;
+        options.depth = (uint32_t)o->bits;
+        options.grouped = !o->group || strcmp(o->group, "0") != 0;
+        options.sweeps = 0;
+    }
+    if ((o->size != NULL) + (o->bits_per_weight > 0) + (o->curve != NULL) + (options.method != XQ_METHOD_XQ) != 1) {
+        fprintf(stderr, "bitloom compress: give one of --size, --bpw and --curve, or --bits with --method gptq or rtn\n");
         return EXIT_USAGE;
     }
-    if (o->size && !read_size(o->size, &options.size)) {
-        fprintf(stderr, "bitloom compress: --size ");
-        print_escaped(stderr, o->size);
-        fprintf(stderr, ": must be a number of bytes, such as 60MB, 64MiB or 70000000\n");
+    if ((options.method != XQ_METHOD_XQ) != (o->bits > 0)) {
+        fprintf(stderr, "bitloom compress: --bits goes with --method gptq or rtn\n");
         return EXIT_USAGE;
     }
+    if (o->size && !read_size(o->size, strlen(o->size), &targets[0].size))
+        return refuse_size("--size", o->size);
+    if (o->curve && !read_curve(o, targets, &options.n_targets))
+        return EXIT_USAGE;
     log_to_stderr(o);
-    struct xq_result result;
-    if (xq_compress(&options, &result) != BL_OK)
+    struct xq_result results[MOST_TARGETS] = {{0}};
+    if (xq_compress(&options, results) != BL_OK)
         return report_error();
-    printf("%s: %llu bytes, %.3f bits per weight\n", o->output, (unsigned long long)result.bytes, 8 * (double)result.bytes / (double)result.parameters);
+    for (uint32_t t = 0; t < options.n_targets; t++)
+        printf("%s: %llu bytes, %.3f bits per weight, KL %.4g +/- %.2g on held out text\n", targets[t].out, (unsigned long long)results[t].bytes,
+               8 * (double)results[t].bytes / (double)results[t].parameters, results[t].divergence, results[t].divergence_error);
+    for (uint32_t t = 0; t < options.n_targets; t++)
+        if (targets[t].out != o->output)
+            free((char *)(uintptr_t)targets[t].out);
     return finish_stdout(EXIT_OK);
 }

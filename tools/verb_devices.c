@@ -12,7 +12,7 @@ struct row {
     char why[BL_ERROR_TEXT_BYTES]; /* it cannot be opened; "" */
     uint64_t free_bytes, total_bytes;
     uint32_t threads;
-    char facts[256];
+    char facts[1024];
     bl_measure speed;
 };
 

@@ -83,6 +83,8 @@ static bool write_report(const char *path, const bl_model *model, uint64_t load_
         print_json_string(f, info.placement);
         fprintf(f, ", \"fallback\": ");
         print_json_string(f, info.fallback);
+        fprintf(f, ", \"inexact\": ");
+        print_json_string(f, info.inexact);
         fprintf(f, ", \"schedule\": ");
         print_json_string(f, info.schedule);
         fprintf(f, ", \"launches\": %u, \"lanes\": %u, \"lane_steps\": %u, \"idle\": %.2f", info.launches, info.lanes, info.steps, info.idle);

@@ -18,7 +18,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define CU_WAYS 2u /* kernel.c: dp4a or the int8 matrix units */
+#define CU_WAYS 3u     /* kernel.c: dp4a, the int8 matrix units, the half float matrix units */
+#define CU_WAY_HALF 3u /* other sums than the others' */
 #define CU_BINDINGS (2u + 4u * BL_LINEAR_SEGMENTS)
 /* What every kernel takes, by value; as in cuda/device.cuh. */
 struct cu_args {
@@ -61,7 +62,7 @@ struct cu_buffer {
 
 struct cu_kernel {
     bl_kernel base;
-    cu_function function;
+    cu_function function, tile; /* tile: attention of many rows; else 0 */
     uint32_t threads;
 };
 

@@ -55,7 +55,12 @@ bool cu_enter_quietly(struct cu_device *device)
     return device->cu.context_push(device->context) == CU_OK;
 }
 
-/* ---- buffers ---- */
+/* ---- buffers ----
+ *
+ * Memory comes from cuMemAlloc, not from a stream's pool (cuMemAllocAsync): the core asks for few large buffers, at load, and destroys one only
+ * when nothing that was submitted uses it, so there is no wait that an order of the stream would save. What such a pool keeps for later would
+ * be missing in cuMemGetInfo, by which layers are placed, and its addresses would have to be waited for on every stream that uses them, since
+ * a buffer belongs to no queue. Scratch memory of a list is taken once, when the list is made. */
 
 /* These answer what the driver answered; *what is the call. */
 static cu_result take_pinned(struct cu_device *device, struct cu_buffer *buffer, uint64_t bytes, const char **what)
@@ -238,7 +243,7 @@ static bl_status ask(struct cu_device *device, int attribute, int *value)
 
 static bl_status start(struct cu_device *device, uint32_t index)
 {
-    int count = 0, version = 0, integrated = 0, registers = 0, read_only = 0, major = 0, minor = 0;
+    int count = 0, version = 0, processors = 0, integrated = 0, registers = 0, read_only = 0, major = 0, minor = 0;
     char reason[160];
     BL_TRY(cu_driver_open(&device->cu));
     snprintf(device->name, sizeof device->name, "cuda:%u", index);
@@ -252,6 +257,7 @@ static bl_status start(struct cu_device *device, uint32_t index)
     BL_TRY(cu_answer(device, device->cu.driver_get_version(&version), "cuDriverGetVersion"));
     BL_TRY(ask(device, CU_ATTRIBUTE_MAJOR, &major));
     BL_TRY(ask(device, CU_ATTRIBUTE_MINOR, &minor));
+    BL_TRY(ask(device, CU_ATTRIBUTE_PROCESSORS, &processors));
     BL_TRY(ask(device, CU_ATTRIBUTE_INTEGRATED, &integrated));
     BL_TRY(ask(device, CU_ATTRIBUTE_HOST_REGISTER, &registers));
     BL_TRY(ask(device, CU_ATTRIBUTE_READ_ONLY_HOST_REGISTER, &read_only));
@@ -267,7 +273,7 @@ static bl_status start(struct cu_device *device, uint32_t index)
     if (integrated)
         kinds |= 1u << BL_MEM_SHARED | (registers ? 1u << BL_MEM_IMPORT_HOST : 0);
     snprintf(device->driver, sizeof device->driver, "%d", version);
-    snprintf(device->facts, sizeof device->facts, "driver for CUDA %d.%d, compute capability %d.%d, %s", version / 1000, version % 1000 / 10, major, minor,
+    snprintf(device->facts, sizeof device->facts, "driver for CUDA %d.%d, compute capability %d.%d, %d multiprocessors, %s", version / 1000, version % 1000 / 10, major, minor, processors,
              !integrated ? "memory of its own" : registers ? "the host's memory; reads files in place" : "the host's memory; cannot read files in place");
     device->base.fns = &fns;
     device->base.caps = (bl_caps){
@@ -280,7 +286,9 @@ static bl_status start(struct cu_device *device, uint32_t index)
         .max_bindings = CU_BINDINGS,
         .buffer_alignment = 4,
         .coherent = integrated != 0,
+        .compute_units = (uint32_t)processors,
         .n_ways = CU_WAYS,
+        .ways_inexact = 1u << CU_WAY_HALF,
         .timestamps = true,
         .unified = integrated != 0,
     };

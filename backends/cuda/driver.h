@@ -28,6 +28,7 @@ enum { /* results */
     CU_UNKNOWN = 999,
 };
 enum { /* attributes of a device */
+    CU_ATTRIBUTE_PROCESSORS = 16,
     CU_ATTRIBUTE_INTEGRATED = 18,
     CU_ATTRIBUTE_MAJOR = 75,
     CU_ATTRIBUTE_MINOR = 76,

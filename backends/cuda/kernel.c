@@ -26,7 +26,7 @@ bl_status cu_module_open(struct cu_device *device)
 }
 
 /* The row of a key that is in the table of kernels; others may have the name of one. Way 1 is the usual one; way 2 swaps dp4a and the
- * matrix units. */
+ * matrix units; way 3, which is not exact, multiplies many rows in half floats. */
 static const struct row *find(struct bl_kernel_key key)
 {
     struct bl_kernel_key keys[512];
@@ -48,11 +48,24 @@ static const struct row *find(struct bl_kernel_key key)
         key.op = is_matvec8 ? BL_OP_MATMUL : BL_OP_MATVEC;
         key.row_class = is_matvec8 ? BL_ROWS_512 : BL_ROWS_8;
     }
-    bl_kernel_key_name(key, name, sizeof name);
+    if (way == CU_WAY_HALF && key.op != BL_OP_MATMUL)
+        return NULL;
+    const size_t prefix = way == CU_WAY_HALF ? (size_t)snprintf(name, sizeof name, "half_") : 0;
+    bl_kernel_key_name(key, name + prefix, sizeof name - prefix);
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
         if (strcmp(rows[r].name, name) == 0)
             return &rows[r];
     return NULL;
+}
+
+static bl_status get_functions(struct cu_device *device, uint32_t op, struct cu_kernel *kernel)
+{
+    char name[sizeof kernel->base.name + 8];
+    BL_TRY(cu_answer(device, device->cu.module_get_function(&kernel->function, device->module, kernel->base.name), kernel->base.name));
+    if (op != BL_OP_ATTENTION)
+        return BL_OK;
+    snprintf(name, sizeof name, "tile_%s", kernel->base.name);
+    return cu_answer(device, device->cu.module_get_function(&kernel->tile, device->module, name), name);
 }
 
 bl_status cu_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel **out)
@@ -69,8 +82,7 @@ bl_status cu_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel 
     snprintf(kernel->base.name, sizeof kernel->base.name, "%s_cuda", row->name);
     bl_status status = cu_enter(device);
     if (status == BL_OK)
-        status = cu_leave(device, cu_answer(device, device->cu.module_get_function(&kernel->function, device->module, kernel->base.name),
-                                            kernel->base.name));
+        status = cu_leave(device, get_functions(device, key.op, kernel));
     if (status != BL_OK) {
         free(kernel);
         return bl_error_trace(status, __FILE__, __LINE__);

@@ -108,18 +108,29 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* An attention over few rows goes to several blocks each. */
-static void share(struct cu_list *list, struct cu_node *node)
+/* An attention over few rows goes to several blocks each, over many to the kernel that works on many at once. */
+static void share(struct cu_list *list, struct cu_node *node, const struct cu_kernel *kernel)
 {
     struct bl_params_attention p;
     memcpy(&p, node->args->push, sizeof p);
-    node->grid[2] = bl_shares(&p, node->grid[1]);
+    if (node->grid[1] > BL_SHARES_ROWS)
+        node->function = kernel->tile;
+    node->grid[2] = bl_shares(&p, node->grid[1], list->base.device->caps.compute_units);
     node->is_shared = node->grid[2] > 1;
     if (!node->is_shared)
         return;
     struct cu_lane *lane = &list->lanes[node->lane];
     lane->counter_bytes = larger(lane->counter_bytes, bl_shares_counter_bytes(&p, node->grid[1]));
     lane->sum_bytes = larger(lane->sum_bytes, bl_shares_sum_bytes(&p, node->grid[1]));
+}
+
+/* With a GLU at the end a block has gate and up of its outputs. */
+static void pair(struct cu_node *node, uint32_t tile)
+{
+    struct bl_params_linear p;
+    memcpy(&p, node->args->push, sizeof p);
+    if (p.glu)
+        node->grid[0] = (p.segment[0].n + bl_glu_tile(tile) - 1) / bl_glu_tile(tile);
 }
 
 bl_status cu_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_dispatch *recorded)
@@ -147,7 +158,9 @@ bl_status cu_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_
     node->threads = kernel->threads;
     memcpy(node->grid, recorded->grid, sizeof node->grid);
     if (recorded->kernel->key.op == BL_OP_ATTENTION)
-        share(list, node);
+        share(list, node, kernel);
+    if (recorded->kernel->key.op == BL_OP_MATVEC || recorded->kernel->key.op == BL_OP_MATMUL)
+        pair(node, kernel->base.tile[0]);
     return BL_OK;
 }
 

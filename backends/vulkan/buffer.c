@@ -29,7 +29,7 @@ static bl_status create_handle(struct vk_device *device, struct vk_buffer *buffe
 {
     const VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .pNext = next, .size = buffer->bytes,
                                      .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                                              VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+                                              VK_BUFFER_USAGE_TRANSFER_DST_BIT | (device->texels ? VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT : 0u)};
     BL_TRY(vk_answer(device, device->fns.CreateBuffer(device->handle, &info, NULL, &buffer->handle), "vkCreateBuffer"));
     device->fns.GetBufferMemoryRequirements(device->handle, buffer->handle, needs);
     return BL_OK;
@@ -44,7 +44,7 @@ static bl_status bind(struct vk_device *device, struct vk_buffer *buffer)
 static bl_status make(struct vk_device *device, struct vk_buffer *buffer, const bl_buffer_params *params)
 {
     VkMemoryRequirements needs;
-    buffer->bytes = (params->bytes + 3) & ~UINT64_C(3); /* shaders read whole words */
+    buffer->bytes = (params->bytes + 15) & ~UINT64_C(15); /* shaders read whole words and texels */
     BL_TRY(create_handle(device, buffer, NULL, &needs));
     const VkMemoryPropertyFlags wanted = kinds[params->kind].wanted;
     const uint32_t best = find_type(device, needs.memoryTypeBits, wanted | kinds[params->kind].better),

@@ -1,6 +1,7 @@
 /* device.c: opening a Vulkan device, its facts. Knows no kernel, no buffer and no list. */
 #include "vk.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,8 @@ static void device_close(bl_device *base)
 {
     struct vk_device *device = (struct vk_device *)base;
     if (device->handle && device->fns.DestroyDevice) {
-        vk_queue_free_spare(device);
+        vk_cache_close(device);
+        vk_tracks_finish(device);
         if (device->layout)
             device->fns.DestroyPipelineLayout(device->handle, device->layout, NULL);
         if (device->set_layout)
@@ -34,6 +36,7 @@ static void device_close(bl_device *base)
         device->fns.DestroyDevice(device->handle, NULL);
     }
     vk_instance_close(&device->instance);
+    free(device->modules);
     pthread_cond_destroy(&device->changed);
     pthread_mutex_destroy(&device->lock);
     pthread_mutex_destroy(&device->memory_lock);
@@ -84,7 +87,7 @@ static const struct bl_device_fns fns = {
     .list_timings = vk_list_timings,
 };
 
-/* The first family that computes, and its time stamps. */
+/* The first family that computes, its time stamps, how many of its queues are used. */
 static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceLimits *limits)
 {
     VkQueueFamilyProperties families[32];
@@ -95,6 +98,7 @@ static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceL
     if (f == n)
         BL_FAIL(BL_EUNSUPPORTED, "%s: no queue family computes", device->name);
     device->family = f;
+    device->n_tracks = families[f].queueCount < VK_TRACKS || !device->timeline ? 1 : VK_TRACKS;
     const uint32_t bits = families[f].timestampValidBits;
     device->ns_per_tick = bits ? (double)limits->timestampPeriod : 0;
     device->stamp_mask = bits < 64 ? (UINT64_C(1) << bits) - 1 : UINT64_MAX;
@@ -103,10 +107,19 @@ static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceL
 
 /* Extensions that are used where the device has them. */
 #define EXTENSIONS(X) X(import, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME) X(budget, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) \
-    X(dot, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)
+    X(dot, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) X(timeline, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME)
+/* And those that are not, with the reason. */
+#define UNUSED(X)                                                                                                             \
+    X(half, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, "arithmetic of 16 bits (every sum is one of 32, so that all devices agree)") \
+    X(store8, VK_KHR_8BIT_STORAGE_EXTENSION_NAME, "storage of 8 bits (a word holds four weights, read once)")                    \
+    X(store16, VK_KHR_16BIT_STORAGE_EXTENSION_NAME, "storage of 16 bits (the same)")                                             \
+    X(matrix, "VK_KHR_cooperative_matrix", "cooperative matrices (their sums have no order)")
 struct extensions {
 #define EXTENSION(field, text) bool field;
     EXTENSIONS(EXTENSION)
+#undef EXTENSION
+#define EXTENSION(field, text, why) bool field;
+    UNUSED(EXTENSION)
 #undef EXTENSION
     const char *names[8];
     uint32_t n;
@@ -129,29 +142,45 @@ static bl_status find_extensions(struct vk_device *device, struct extensions *ou
     }
         EXTENSIONS(EXTENSION)
 #undef EXTENSION
+#define EXTENSION(field, text, why) out->field |= strcmp(all[e].extensionName, text) == 0;
+        UNUSED(EXTENSION)
+#undef EXTENSION
     }
     free(all);
     return vk_answer(device, result, "vkEnumerateDeviceExtensionProperties");
 }
 
-/* The extension says nothing without its feature. */
-static bool has_dot(const struct vk_device *device, const struct extensions *extensions)
+/* The features that are used where the device has them; an extension says nothing without its feature. */
+struct features {
+    VkPhysicalDeviceFeatures2 base;
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot;
+    VkPhysicalDeviceTimelineSemaphoreFeaturesKHR timeline;
+};
+
+/* Links the structs that the device knows. */
+static void find_features(const struct vk_device *device, const struct extensions *extensions, struct features *out)
 {
-    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &dot};
-    if (extensions->dot)
-        device->instance.GetPhysicalDeviceFeatures2(device->physical, &features);
-    return dot.shaderIntegerDotProduct;
+    *out = (struct features){.base.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                             .dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
+                             .timeline.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES_KHR};
+    if (extensions->dot) {
+        out->dot.pNext = out->base.pNext;
+        out->base.pNext = &out->dot;
+    }
+    if (extensions->timeline) {
+        out->timeline.pNext = out->base.pNext;
+        out->base.pNext = &out->timeline;
+    }
+    device->instance.GetPhysicalDeviceFeatures2(device->physical, &out->base);
+    out->base.features = (VkPhysicalDeviceFeatures){0}; /* none of these */
 }
 
-static bl_status create_device(struct vk_device *device, const struct extensions *extensions, bool dot)
+static bl_status create_device(struct vk_device *device, const struct extensions *extensions, const struct features *features)
 {
-    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR use_dot = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR, .shaderIntegerDotProduct = VK_TRUE};
-    const float priority = 1.0f;
+    const float priorities[VK_TRACKS] = {1.0f, 1.0f};
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = device->family,
-                                           .queueCount = 1, .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = dot ? &use_dot : NULL,
+                                           .queueCount = device->n_tracks, .pQueuePriorities = priorities};
+    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &features->base,
                                      .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
                                      .enabledExtensionCount = extensions->n, .ppEnabledExtensionNames = extensions->names};
     VkResult result = device->instance.CreateDevice(device->physical, &info, NULL, &device->handle);
@@ -159,8 +188,7 @@ static bl_status create_device(struct vk_device *device, const struct extensions
         device->handle = VK_NULL_HANDLE;
     BL_TRY(vk_answer(device, result, "vkCreateDevice"));
     BL_TRY(vk_device_load(&device->instance, device->handle, &device->fns));
-    device->fns.GetDeviceQueue(device->handle, device->family, 0, &device->queue);
-    return BL_OK;
+    return vk_tracks_init(device);
 }
 
 /* Unified: every memory that is near the device can be mapped. */
@@ -174,20 +202,54 @@ static bool is_unified(const VkPhysicalDeviceMemoryProperties *memory)
     return true;
 }
 
-static void describe_facts(struct vk_device *device, const VkPhysicalDeviceProperties *p, const struct extensions *extensions)
+static void BL_PRINTF(2, 3) tell(struct vk_device *device, const char *format, ...)
 {
-    snprintf(device->facts, sizeof device->facts, "Vulkan %u.%u, bindings of %llu MB, %s; %s files in place, %s free memory, has %stime stamps",
-             VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
-             (unsigned long long)device->base.caps.max_binding_bytes / 1000000, device->base.caps.unified ? "the host's memory" : "memory of its own",
-             device->import_alignment ? "reads" : "(no VK_EXT_external_memory_host) copies", extensions->budget ? "knows" : "(no VK_EXT_memory_budget) guesses",
-             device->base.caps.timestamps ? "" : "no ");
+    const size_t n = strlen(device->facts);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(device->facts + n, sizeof device->facts - n, format, args);
+    va_end(args);
 }
 
-static bl_status start(struct vk_device *device, uint32_t index)
+/* What it offers; then what is used, what is there and not used, what is missing. */
+static void describe_facts(struct vk_device *device, const VkPhysicalDeviceProperties *p, uint32_t subgroup, const struct extensions *extensions)
+{
+    const bl_caps *caps = &device->base.caps;
+    tell(device, "Vulkan %u.%u, bindings of %llu MB, %s; used: %u queue%s", VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
+         (unsigned long long)caps->max_binding_bytes / 1000000, caps->unified ? "the host's memory" : "memory of its own", device->n_tracks,
+         device->n_tracks > 1 ? "s" : "");
+    const struct {
+        bool there;
+        const char *what, *without;
+    } used[] = {{device->timeline, "timeline semaphores", "timeline semaphores (fences, one queue)"},
+                {device->import_alignment != 0, "files in place", "VK_EXT_external_memory_host on the host's memory (files are copied)"},
+                {extensions->budget, "its word on free memory", "VK_EXT_memory_budget (free memory is guessed)"},
+                {caps->timestamps, "time stamps", "time stamps"},
+                {device->dot, "dots of packed bytes where they win the race", "dots of packed bytes"},
+                {device->texels || !caps->software, device->texels ? "texels" : NULL, "texels of whole matrices (weights are read by the word)"}};
+    for (size_t u = 0; u < sizeof used / sizeof used[0]; u++)
+        if (used[u].there && used[u].what)
+            tell(device, ", %s", used[u].what);
+    tell(device, "; not used: subgroups of %u (sums keep an order)", subgroup);
+#define EXTENSION(field, text, why) \
+    if (extensions->field)          \
+        tell(device, ", %s", why);
+    UNUSED(EXTENSION)
+#undef EXTENSION
+    const char *before = "; missing: ";
+    for (size_t u = 0; u < sizeof used / sizeof used[0]; u++)
+        if (!used[u].there) {
+            tell(device, "%s%s", before, used[u].without);
+            before = ", ";
+        }
+}
+
+static bl_status start(struct vk_device *device, uint32_t index, const char *cache_dir)
 {
     VkPhysicalDevice devices[64];
     uint32_t n;
     struct extensions extensions = {0};
+    struct features features;
     BL_TRY(vk_instance_open(&device->instance));
     BL_TRY(vk_instance_devices(&device->instance, devices, 64, &n));
     if (index >= n)
@@ -197,25 +259,37 @@ static bl_status start(struct vk_device *device, uint32_t index)
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
     VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
     BL_TRY(find_extensions(device, &extensions));
+    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
+    properties.pNext = &subgroup;
     if (extensions.import)
-        properties.pNext = &host;
+        subgroup.pNext = &host;
     device->instance.GetPhysicalDeviceProperties2(device->physical, &properties);
     device->instance.GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
     const VkPhysicalDeviceLimits *limits = &properties.properties.limits;
     device->memory = memory.memoryProperties;
     device->budget = extensions.budget;
     snprintf(device->name, sizeof device->name, "%s", properties.properties.deviceName);
+    find_features(device, &extensions, &features);
+    device->dot = features.dot.shaderIntegerDotProduct;
+    device->timeline = features.timeline.timelineSemaphore;
     BL_TRY(choose_family(device, limits));
-    const bool dot = has_dot(device, &extensions);
-    BL_TRY(create_device(device, &extensions, dot));
+    BL_TRY(create_device(device, &extensions, &features));
     device->base.fns = &fns;
     device->offset_alignment = limits->minStorageBufferOffsetAlignment < 4 ? 4 : limits->minStorageBufferOffsetAlignment;
+    const bool software = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    device->texels = software && limits->maxTexelBufferElements >= limits->maxStorageBufferRange / 16;
+    if (device->texels && device->offset_alignment < limits->minTexelBufferOffsetAlignment)
+        device->offset_alignment = limits->minTexelBufferOffsetAlignment;
+    if (device->texels && device->offset_alignment < 16)
+        device->offset_alignment = 16;
     const bool unified = is_unified(&device->memory);
     if (extensions.import && unified && device->fns.GetMemoryHostPointerPropertiesEXT)
         device->import_alignment = host.minImportedHostPointerAlignment;
+    BL_TRY(vk_modules_unpack(device));
     BL_TRY(vk_layout_create(device));
-    /* A descriptor begins at most minStorageBufferOffsetAlignment before its binding. */
-    uint64_t most = limits->maxStorageBufferRange - limits->minStorageBufferOffsetAlignment;
+    vk_cache_open(device, cache_dir);
+    /* A descriptor begins at most offset_alignment before its binding. */
+    uint64_t most = limits->maxStorageBufferRange - device->offset_alignment;
     device->base.caps = (bl_caps){
         .backend = "vulkan",
         .name = device->name,
@@ -227,20 +301,19 @@ static bl_status start(struct vk_device *device, uint32_t index)
         .max_bindings = 2 + 4 * BL_LINEAR_SEGMENTS,
         .max_binding_bytes = most,
         .buffer_alignment = 4,
-        .n_ways = dot ? VK_WAYS : VK_WAYS - 1,
+        .n_ways = VK_WAYS,
         .coherent = true,
         .timestamps = device->ns_per_tick > 0,
-        .software = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
+        .software = software,
         .unified = unified,
     };
     snprintf(device->driver, sizeof device->driver, "%08x", properties.properties.driverVersion);
-    describe_facts(device, &properties.properties, &extensions);
+    describe_facts(device, &properties.properties, subgroup.subgroupSize, &extensions);
     return BL_OK;
 }
 
 static bl_status open_device(uint32_t index, const bl_device_params *params, bl_device **out)
 {
-    (void)params; /* what is in it is for others, or the core's */
     struct vk_device *device = calloc(1, sizeof *device);
     if (!device)
         BL_FAIL(BL_ENOMEM, "vulkan: out of memory");
@@ -251,8 +324,7 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&device->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    device->last_flying = &device->flying;
-    bl_status status = start(device, index);
+    bl_status status = start(device, index, params->cache_dir);
     if (status != BL_OK) {
         device_close(&device->base);
         return bl_error_trace(status, __FILE__, __LINE__);

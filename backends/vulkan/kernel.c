@@ -6,14 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A module of SPIR-V, or one per weight format. */
+/* A module among the device's: where it begins, how many words it has; or one per weight format. */
 struct code {
-    const uint32_t *words;
-    size_t bytes;
+    uint32_t first, words;
 };
-#define CODE(name) {spirv_##name, sizeof spirv_##name}
+#define CODE(name) {SPIRV_##name}
 
-/* "_solo": made for one lane per output. "_dot": with products of packed bytes. */
+/* By format. "_solo": made for one lane per output. "_dot": with products of packed bytes. "_texels": reads texels. "_glu": ends in a GLU. */
 static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 #define FLOAT(NAME, name)
 #define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name),
@@ -21,30 +20,79 @@ static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 #include "hal/formats.def"
 #undef BL_FORMAT
 #undef QUANT
+#undef FLOAT
+}, linear_q8_glu[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name##_glu),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
+#undef FLOAT
 }, linear_q8_solo[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
 #define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name##_solo),
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
 #include "hal/formats.def"
 #undef BL_FORMAT
 #undef QUANT
+#undef FLOAT
 }, tile_q8[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
 #define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(tile_q8_##name),
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
 #include "hal/formats.def"
 #undef BL_FORMAT
 #undef QUANT
+#undef FLOAT
+}, tile_q8_glu[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(tile_q8_##name##_glu),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
+#undef FLOAT
 }, linear_q8_dot[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
 #define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name##_dot),
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
 #include "hal/formats.def"
 #undef BL_FORMAT
 #undef QUANT
+#undef FLOAT
+}, linear_q8_dot_glu[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name##_dot##_glu),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
+#undef FLOAT
 }, tile_q8_dot[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
 #define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(tile_q8_##name##_dot),
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
 #include "hal/formats.def"
 #undef BL_FORMAT
 #undef QUANT
+#undef FLOAT
+}, tile_q8_dot_glu[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(tile_q8_##name##_dot##_glu),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
+#undef FLOAT
+}, linear_q8_texels[BL_FMT_WEIGHT_COUNT] = {
+#define FLOAT(NAME, name)
+#define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name##_texels),
+#define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
+#include "hal/formats.def"
+#undef BL_FORMAT
+#undef QUANT
+#undef FLOAT
 }, linear_f32[BL_FMT_WEIGHT_COUNT] = {
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) [BL_FMT_##NAME] = CODE(linear_f32_##name),
 #include "hal/formats.def"
@@ -58,11 +106,15 @@ static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 #include "hal/formats.def"
 #undef BL_FORMAT
 }, attention[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(attention_f32), [BL_FMT_F16] = CODE(attention_f16)},
-kv_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(kv_store_f32), [BL_FMT_F16] = CODE(kv_store_f16)};
+kv_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(kv_store_f32), [BL_FMT_F16] = CODE(kv_store_f16)},
+rope_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(rope_store_f32), [BL_FMT_F16] = CODE(rope_store_f16)}; /* of its three parts, that of keys */
+static const struct code linear_xq_q8_solo = CODE(linear_xq_q8_solo), linear_xq_q8 = CODE(linear_xq_q8), linear_xq_q8_texels = CODE(linear_xq_q8_texels),
+                         linear_xq_f32 = CODE(linear_xq_f32),
+                         embed_xq = CODE(embed_xq), stage = CODE(stage);
 static const struct code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
                          rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
 
-enum way { SOFTWARE, HARDWARE, HARDWARE_DOT };
+enum way { SOFTWARE, HARDWARE, HARDWARE_DOT, SOFTWARE_TEXELS };
 
 /* How the invocations of a workgroup share the outputs of a matrix product: how many there are, how many neighbours share outputs, how many
  * outputs those have, and of how many rows. Attention: positions instead of outputs. */
@@ -72,8 +124,12 @@ struct shape {
 
 /* One row per shader and its constants; the first that fits a key serves it. Constants of all: 1 whether q8, 2 the variant (of a product:
  * the rows), 3 and 4 the shape. The tile is what one workgroup makes, in elements of the op's grid; that of a product comes from its shape.
- * There are three ways: for drivers that work through a workgroup vector by vector on a processor; for those that have thousands of lanes;
- * for those of them that multiply packed bytes. */
+ * There are four ways: for drivers that work through a workgroup vector by vector on a processor; for those that have thousands of lanes;
+ * for those of them that multiply packed bytes; for processors again, where texels are faster to read than storage buffers. */
+enum {
+    WITH_GLU = 0x100, /* added to the op of a linear: its end is a GLU, so a workgroup makes whole blocks of 32 outputs */
+    OF_XQ = 0x200     /* to that of a key with X-bit weights */
+};
 static const struct row {
     uint16_t op, activation, row_class; /* activation, row_class 0: any */
     bool by_format;
@@ -81,15 +137,27 @@ static const struct row {
     const struct code *code[VK_WAYS]; /* by enum way; NULL: not in this way */
     struct shape shape[VK_WAYS];
 } rows[] = {
-    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, true, 0, {0}, {linear_q8_solo, linear_q8, linear_q8_dot}, {{16, 1, 4, 1}, {64, 16, 4, 1}, {64, 16, 4, 1}}},
-    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_8, true, 0, {0}, {linear_q8_solo, linear_q8, linear_q8_dot}, {{16, 1, 4, 8}, {32, 16, 4, 8}, {32, 16, 4, 8}}},
-    {BL_OP_MATMUL, BL_FMT_Q8, 0, true, 0, {0}, {linear_q8_solo, tile_q8, tile_q8_dot}, {{16, 1, 4, 8}, {64, 8, 4, 32}, {64, 8, 4, 32}}},
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, true, 0, {0}, {linear_q8_solo, linear_q8, linear_q8_dot, linear_q8_texels}, {{16, 1, 4, 1}, {64, 16, 4, 1}, {64, 16, 4, 1}, {8, 1, 4, 1}}},
+    {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_8, true, 0, {0}, {linear_q8_solo, linear_q8, linear_q8_dot, linear_q8_texels}, {{16, 1, 4, 8}, {32, 16, 4, 8}, {32, 16, 4, 8}, {16, 1, 4, 8}}},
+    {BL_OP_MATMUL, BL_FMT_Q8, 0, true, 0, {0}, {linear_q8_solo, tile_q8, tile_q8_dot, linear_q8_texels}, {{16, 1, 4, 8}, {64, 8, 4, 32}, {64, 8, 4, 32}, {16, 1, 4, 8}}},
     {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_1, true, 0, {0}, {linear_f32_solo, linear_f32}, {{8, 1, 1, 1}, {64, 8, 1, 1}}},
     {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_8, true, 0, {0}, {linear_f32_solo, linear_f32}, {{8, 1, 1, 8}, {64, 8, 1, 8}}},
     {BL_OP_MATMUL, BL_FMT_F32, 0, true, 0, {0}, {linear_f32_solo, linear_f32}, {{8, 1, 1, 8}, {64, 8, 1, 8}}},
+    {BL_OP_MATVEC | WITH_GLU, BL_FMT_Q8, BL_ROWS_1, true, 0, {0}, {[HARDWARE] = linear_q8_glu, linear_q8_dot_glu}, {[HARDWARE] = {128, 16, 4, 1}, {128, 16, 4, 1}}},
+    {BL_OP_MATVEC | WITH_GLU, BL_FMT_Q8, BL_ROWS_8, true, 0, {0}, {[HARDWARE] = linear_q8_glu, linear_q8_dot_glu}, {[HARDWARE] = {64, 8, 4, 4}, {64, 8, 4, 4}}},
+    {BL_OP_MATMUL | WITH_GLU, BL_FMT_Q8, 0, true, 0, {0}, {[HARDWARE] = tile_q8_glu, tile_q8_dot_glu}, {[HARDWARE] = {64, 8, 4, 32}, {64, 8, 4, 32}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_1, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 1}, {64, 8, 1, 1}, {0}, {8, 1, 4, 1}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_8, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 8}, {64, 8, 1, 8}, {0}, {8, 1, 4, 8}}},
+    {BL_OP_MATMUL | OF_XQ, BL_FMT_Q8, 0, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 8}, {64, 8, 1, 8}, {0}, {8, 1, 4, 8}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_F32, BL_ROWS_1, false, 0, {0}, {&linear_xq_f32, &linear_xq_f32}, {{32, 1, 1, 1}, {32, 1, 1, 1}}},
+    {BL_OP_MATVEC | OF_XQ, BL_FMT_F32, BL_ROWS_8, false, 0, {0}, {&linear_xq_f32, &linear_xq_f32}, {{32, 1, 1, 8}, {32, 1, 1, 8}}},
+    {BL_OP_MATMUL | OF_XQ, BL_FMT_F32, 0, false, 0, {0}, {&linear_xq_f32, &linear_xq_f32}, {{32, 1, 1, 8}, {32, 1, 1, 8}}},
+    {BL_OP_EMBED | OF_XQ, 0, 0, false, 0, {32 * 32, 1}, {&embed_xq, &embed_xq}, {{0}}},
+    {BL_OP_STAGE, 0, 0, false, 0, {32, 1}, {&stage, &stage}, {{0}}},
     {BL_OP_ATTENTION, 0, 0, true, 0, {1, 1}, {attention, attention}, {{32, 1, 0, 0}, {128, 4, 0, 0}}},
     {BL_OP_EMBED, 0, 0, true, 0, {32 * 32, 1}, {embed, embed}, {{0}}},
     {BL_OP_KV_STORE, 0, 0, true, 0, {1, 1}, {kv_store, kv_store}, {{0}}},
+    {BL_OP_ROPE_STORE, 0, 0, true, 0, {1, 1}, {rope_store, rope_store}, {{0}}},
     {BL_OP_UNARY, 0, 0, false, 0, {64, 1}, {&unary, &unary}, {{0}}},
     {BL_OP_BINARY, 0, 0, false, 0, {64, 1}, {&binary, &binary}, {{0}}},
     {BL_OP_GLU, 0, 0, false, 0, {64 * 32, 1}, {&glu, &glu}, {{0}}},
@@ -104,8 +172,9 @@ enum { N_ROWS = sizeof rows / sizeof rows[0] };
 
 static uint32_t find_row(struct bl_kernel_key key)
 {
+    const uint32_t op = key.op | (key.weight == BL_FMT_BX ? OF_XQ : 0u);
     uint32_t r = 0;
-    while (r < N_ROWS && (rows[r].op != key.op || (rows[r].activation && rows[r].activation != key.activation) ||
+    while (r < N_ROWS && (rows[r].op != op || (rows[r].activation && rows[r].activation != key.activation) ||
                           (rows[r].row_class && rows[r].row_class != key.row_class)))
         r++;
     return r;
@@ -113,12 +182,13 @@ static uint32_t find_row(struct bl_kernel_key key)
 
 bl_status vk_layout_create(struct vk_device *device)
 {
-    VkDescriptorSetLayoutBinding bindings[VK_BINDINGS];
-    for (uint32_t b = 0; b < VK_BINDINGS; b++)
-        bindings[b] = (VkDescriptorSetLayoutBinding){.binding = b, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                                     .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    VkDescriptorSetLayoutBinding bindings[VK_BINDINGS + VK_TEXELS];
+    for (uint32_t b = 0; b < VK_BINDINGS + VK_TEXELS; b++)
+        bindings[b] = (VkDescriptorSetLayoutBinding){
+            .binding = b, .descriptorType = b < VK_BINDINGS ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER : VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER,
+            .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
     const VkDescriptorSetLayoutCreateInfo set = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-                                                 .bindingCount = VK_BINDINGS, .pBindings = bindings};
+                                                 .bindingCount = VK_BINDINGS + (device->texels ? VK_TEXELS : 0), .pBindings = bindings};
     BL_TRY(vk_answer(device, device->fns.CreateDescriptorSetLayout(device->handle, &set, NULL, &device->set_layout),
                      "vkCreateDescriptorSetLayout"));
     const VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = sizeof(struct vk_push)};
@@ -129,9 +199,16 @@ bl_status vk_layout_create(struct vk_device *device)
 }
 
 /* A key's tuning above 0 says which plus one. */
-static uint32_t way_of(const struct vk_device *device, struct bl_kernel_key key)
+static uint32_t way_of(const struct vk_device *device, struct bl_kernel_key key, const struct row *row)
 {
-    return key.tuning ? key.tuning - 1u : device->base.caps.software ? SOFTWARE : HARDWARE;
+    if (key.tuning)
+        return key.tuning - 1u;
+    return !device->base.caps.software ? HARDWARE : device->texels && row->code[SOFTWARE_TEXELS] ? SOFTWARE_TEXELS : SOFTWARE;
+}
+
+static bool has_way(const struct vk_device *device, uint32_t way)
+{
+    return way < VK_WAYS && (way != HARDWARE_DOT || device->dot) && (way != SOFTWARE_TEXELS || device->texels);
 }
 
 static bl_status make_pipeline(struct vk_device *device, const struct row *row, uint32_t way, uint32_t format, bool q8, VkPipeline *out)
@@ -141,8 +218,8 @@ static bl_status make_pipeline(struct vk_device *device, const struct row *row, 
     const uint32_t constants[4] = {q8, shape.rows ? shape.rows : row->variant, shape.invocations, shape.lanes};
     const VkSpecializationMapEntry entries[4] = {{1, 0, 4}, {2, 4, 4}, {3, 8, 4}, {4, 12, 4}};
     const VkSpecializationInfo specialization = {4, entries, sizeof constants, constants};
-    const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = source->bytes,
-                                           .pCode = source->words};
+    const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = source->words * sizeof(uint32_t),
+                                           .pCode = device->modules + source->first};
     VkShaderModule module = VK_NULL_HANDLE;
     BL_TRY(vk_answer(device, device->fns.CreateShaderModule(device->handle, &code, NULL, &module), "vkCreateShaderModule"));
     const VkComputePipelineCreateInfo info = {
@@ -150,7 +227,7 @@ static bl_status make_pipeline(struct vk_device *device, const struct row *row, 
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module,
                   .pName = "main", .pSpecializationInfo = &specialization},
         .layout = device->layout};
-    VkResult result = device->fns.CreateComputePipelines(device->handle, VK_NULL_HANDLE, 1, &info, NULL, out);
+    VkResult result = device->fns.CreateComputePipelines(device->handle, device->pipelines, 1, &info, NULL, out);
     device->fns.DestroyShaderModule(device->handle, module, NULL);
     return vk_answer(device, result, "vkCreateComputePipelines");
 }
@@ -168,10 +245,13 @@ bl_status vk_kernel_pipeline(bl_kernel *base, uint32_t format, VkPipeline *out)
     return status;
 }
 
-static bool is_row(const struct vk_device *device, struct bl_kernel_key key)
+bool vk_kernel_has_texels(const bl_kernel *kernel)
 {
-    if (key.tuning > device->base.caps.n_ways)
-        return false;
+    return ((const struct vk_kernel *)kernel)->way == SOFTWARE_TEXELS;
+}
+
+static bool is_row(struct bl_kernel_key key)
+{
     key.tuning = 0;
     struct bl_kernel_key keys[512];
     const size_t n = bl_kernel_keys(keys, 512);
@@ -181,26 +261,25 @@ static bool is_row(const struct vk_device *device, struct bl_kernel_key key)
     return false;
 }
 
-bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel **out)
+/* A pipeline that is not made here is made when it is asked for. */
+static bl_status make_kernel(struct vk_device *device, struct bl_kernel_key key, uint32_t r, uint32_t way, bool with_pipeline, bl_kernel **out)
 {
-    struct vk_device *device = (struct vk_device *)base;
-    const uint32_t r = find_row(key);
-    if (r == N_ROWS || !is_row(device, key) || !rows[r].code[way_of(device, key)])
-        return BL_EUNSUPPORTED;
     struct vk_kernel *kernel = calloc(1, sizeof *kernel);
     if (!kernel)
         BL_FAIL(BL_ENOMEM, "kernel: out of memory");
     kernel->row = r;
-    kernel->way = way_of(device, key);
+    kernel->way = way;
+    kernel->base.device = &device->base;
+    kernel->base.key = key;
     bl_status status = BL_OK;
-    if (key.weight != BL_FMT_MIX)
-        status = make_pipeline(device, &rows[r], kernel->way, key.weight, key.activation == BL_FMT_Q8, &kernel->pipelines[key.weight]);
+    if (with_pipeline)
+        status = make_pipeline(device, &rows[r], way, key.weight, key.activation == BL_FMT_Q8, &kernel->pipelines[key.weight]);
     if (status != BL_OK) {
         free(kernel);
         return bl_error_trace(status, __FILE__, __LINE__);
     }
     pthread_mutex_init(&kernel->lock, NULL);
-    const struct shape shape = rows[r].shape[kernel->way];
+    const struct shape shape = rows[r].shape[way];
     kernel->base.tile[0] = shape.rows ? shape.invocations / shape.lanes * shape.outputs : rows[r].tile[0];
     kernel->base.tile[1] = shape.rows ? shape.rows : rows[r].tile[1];
     kernel->base.tile[2] = 1;
@@ -211,12 +290,41 @@ bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel 
     return BL_OK;
 }
 
+bl_status vk_kernel_create(bl_device *base, struct bl_kernel_key key, bl_kernel **out)
+{
+    struct vk_device *device = (struct vk_device *)base;
+    const uint32_t r = find_row(key), way = r < N_ROWS ? way_of(device, key, &rows[r]) : VK_WAYS;
+    if (!has_way(device, way) || !is_row(key) || !rows[r].code[way])
+        return BL_EUNSUPPORTED;
+    return make_kernel(device, key, r, way, key.weight != BL_FMT_MIX, out);
+}
+
+bl_status vk_kernel_with_glu(bl_kernel *base, bl_kernel **out)
+{
+    struct vk_kernel *kernel = (struct vk_kernel *)base;
+    struct bl_kernel_key key = base->key;
+    bl_status status = BL_OK;
+    key.op |= WITH_GLU;
+    const uint32_t r = find_row(key);
+    *out = NULL;
+    if (r == N_ROWS || !rows[r].code[kernel->way])
+        return BL_OK;
+    pthread_mutex_lock(&kernel->lock);
+    if (!kernel->with_glu)
+        status = make_kernel((struct vk_device *)base->device, base->key, r, kernel->way, false, &kernel->with_glu);
+    *out = kernel->with_glu;
+    pthread_mutex_unlock(&kernel->lock);
+    return status;
+}
+
 void vk_kernel_destroy(bl_kernel *base)
 {
     struct vk_device *device = (struct vk_device *)base->device;
     struct vk_kernel *kernel = (struct vk_kernel *)base;
     for (uint32_t f = 0; f < BL_FMT_COUNT; f++)
         device->fns.DestroyPipeline(device->handle, kernel->pipelines[f], NULL); /* none: ignored */
+    if (kernel->with_glu)
+        vk_kernel_destroy(kernel->with_glu);
     pthread_mutex_destroy(&kernel->lock);
     free(kernel);
 }

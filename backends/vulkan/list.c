@@ -20,10 +20,12 @@ bl_status vk_list_begin(bl_device *device, uint32_t flags, bl_list **out)
     return BL_OK;
 }
 
-static void free_dispatches(struct vk_dispatch *dispatch)
+static void free_dispatches(const struct vk_device *device, struct vk_dispatch *dispatch)
 {
     while (dispatch) {
         struct vk_dispatch *next = dispatch->next;
+        for (uint32_t t = 0; t < VK_TEXELS; t++)
+            device->fns.DestroyBufferView(device->handle, dispatch->texels[t], NULL); /* none: ignored */
         free(dispatch);
         dispatch = next;
     }
@@ -41,13 +43,15 @@ void vk_list_destroy(bl_list *base)
         device->fns.DestroyCommandPool(device->handle, list->pool, NULL);
     if (list->sets)
         device->fns.DestroyDescriptorPool(device->handle, list->sets, NULL);
+    if (list->scratch)
+        vk_buffer_destroy(list->scratch);
     for (uint32_t n = 0; n < list->n_nodes; n++)
-        free_dispatches(list->nodes[n].dispatches);
+        free_dispatches(device, list->nodes[n].dispatches);
     free(list->nodes);
     free(list);
 }
 
-static bl_status add_node(struct vk_list *list, uint32_t lane, const uint32_t *waits, uint32_t n_waits, struct vk_node **out)
+static bl_status add_node(struct vk_list *list, uint32_t lane, const uint32_t *waits, uint32_t n_waits, uint64_t scratch_bytes, struct vk_node **out)
 {
     if (list->n_nodes == list->capacity) {
         uint32_t larger = list->capacity ? 2 * list->capacity : 64;
@@ -60,10 +64,16 @@ static bl_status add_node(struct vk_list *list, uint32_t lane, const uint32_t *w
     uint32_t wave = list->wave_of_lane[lane]; /* waves count from 1 */
     for (uint32_t w = 0; w < n_waits; w++)
         wave = list->nodes[waits[w]].wave > wave ? list->nodes[waits[w]].wave : wave;
+    if (scratch_bytes && list->scratch_wave > wave)
+        wave = list->scratch_wave;
     *out = &list->nodes[list->n_nodes++];
     **out = (struct vk_node){.lane = lane, .wave = ++wave};
     list->wave_of_lane[lane] = wave;
     list->n_waves = wave > list->n_waves ? wave : list->n_waves;
+    if (scratch_bytes) {
+        list->scratch_wave = wave;
+        list->scratch_bytes = scratch_bytes > list->scratch_bytes ? scratch_bytes : list->scratch_bytes;
+    }
     return BL_OK;
 }
 
@@ -91,11 +101,25 @@ static uint64_t guess_work(const struct bl_recorded_dispatch *recorded)
     return bytes / 10 + products / 100;
 }
 
-/* Puts one dispatch in front of *first: the recorded one itself, or a part of it. */
-static bl_status add_dispatch(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, uint32_t format,
-                              struct vk_dispatch **first)
+/* What bindings 2 and 1 have, as texels; the last one may end beyond the binding, but not beyond the buffer. */
+static bl_status make_views(struct vk_device *device, struct vk_dispatch *dispatch)
 {
-    const struct vk_device *device = (const struct vk_device *)list->base.device;
+    static const uint32_t viewed[VK_TEXELS] = {2, 1};
+    for (uint32_t t = 0; t < VK_TEXELS; t++) {
+        const VkDescriptorBufferInfo *binding = &dispatch->bindings[viewed[t]];
+        const VkBufferViewCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO, .buffer = binding->buffer,
+                                             .format = VK_FORMAT_R32G32B32A32_UINT, .offset = binding->offset,
+                                             .range = (binding->range + 15) & ~UINT64_C(15)};
+        BL_TRY(vk_answer(device, device->fns.CreateBufferView(device->handle, &info, NULL, &dispatch->texels[t]), "vkCreateBufferView"));
+    }
+    return BL_OK;
+}
+
+/* Puts one dispatch behind *last: the recorded one itself, or a part of it. */
+static bl_status add_dispatch(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, uint32_t format,
+                              struct vk_dispatch **last)
+{
+    struct vk_device *device = (struct vk_device *)list->base.device;
     struct vk_dispatch *dispatch = NULL;
     VkPipeline pipeline = VK_NULL_HANDLE;
     if (recorded->n_bindings > VK_BINDINGS || recorded->push_bytes > sizeof dispatch->push.params)
@@ -120,9 +144,22 @@ static bl_status add_dispatch(const struct vk_list *list, const struct bl_record
         else
             dispatch->bindings[b] = dispatch->bindings[0];
     }
-    dispatch->next = *first;
-    *first = dispatch;
-    return BL_OK;
+    for (; *last; last = &(*last)->next)
+        ;
+    *last = dispatch;
+    return vk_kernel_has_texels(recorded->kernel) ? make_views(device, dispatch) : BL_OK;
+}
+
+/* What a shader is told of a linear: one segment, and behind it where that begins in an X-bit matrix. */
+struct part_of_linear {
+    uint32_t k, n_segments, rows, glu;
+    uint32_t n, format, flags, stride, first_row;
+};
+
+static struct part_of_linear part_of_linear(const struct bl_params_linear *p, uint32_t s)
+{
+    _Static_assert(offsetof(struct part_of_linear, first_row) == offsetof(struct bl_params_linear, segment[1]), "begins as the params do");
+    return (struct part_of_linear){p->k, 1, p->rows, 0, p->segment[s].n, p->segment[s].format, p->segment[s].flags, p->segment[s].stride, p->first_row[s]};
 }
 
 /* A grouped launch is one dispatch per segment, each with the six bindings that concern it. */
@@ -132,20 +169,118 @@ static bl_status add_segments(const struct vk_list *list, const struct bl_record
     assert(recorded->push_bytes == sizeof all);
     memcpy(&all, recorded->push, sizeof all);
     for (uint32_t s = 0; s < all.n_segments; s++) {
-        struct bl_params_linear one = {.k = all.k, .n_segments = 1, .rows = all.rows};
-        one.segment[0] = all.segment[s];
+        const struct part_of_linear one = part_of_linear(&all, s);
         bl_binding bindings[VK_BINDINGS] = {recorded->bindings[0], recorded->bindings[1]};
         memcpy(bindings + 2, recorded->bindings + 2 + 4 * s, 4 * sizeof bindings[0]);
         struct bl_recorded_dispatch part = *recorded;
         part.bindings = bindings;
         part.n_bindings = VK_BINDINGS;
         part.push = &one;
-        part.push_bytes = offsetof(struct bl_params_linear, segment[1]);
-        part.grid[0] = (one.segment[0].n + recorded->kernel->tile[0] - 1) / recorded->kernel->tile[0];
+        part.push_bytes = sizeof one;
+        part.grid[0] = (one.n + recorded->kernel->tile[0] - 1) / recorded->kernel->tile[0];
         if (part.grid[0])
-            BL_TRY(add_dispatch(list, &part, one.segment[0].format, first));
+            BL_TRY(add_dispatch(list, &part, one.format, first));
     }
     return BL_OK;
+}
+
+/* A part of a launch that another kernel, or the same one, makes. */
+static bl_status add_part(const struct vk_list *list, const struct bl_recorded_dispatch *whole, bl_kernel *kernel, uint32_t format,
+                          const bl_binding *bindings, uint32_t n_bindings, const void *push, uint32_t push_bytes, uint32_t columns,
+                          struct vk_dispatch **first)
+{
+    struct bl_recorded_dispatch part = *whole;
+    part.kernel = kernel;
+    part.bindings = bindings;
+    part.n_bindings = n_bindings;
+    part.push = push;
+    part.push_bytes = push_bytes;
+    part.grid[0] = (columns + kernel->tile[0] - 1) / kernel->tile[0];
+    return add_dispatch(list, &part, format, first);
+}
+
+/* Queries, keys and values are a dispatch each, which need not wait for each other. */
+static bl_status add_rope_store(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, struct vk_dispatch **first)
+{
+    struct bl_params_rope_store p;
+    bl_kernel *rope, *store;
+    const uint32_t format = recorded->kernel->key.weight;
+    const bl_binding *b = recorded->bindings;
+    memcpy(&p, recorded->push, sizeof p);
+    const struct bl_params_rope q = {p.n_head, p.d_k, p.n_rot, p.layout}, k = {p.n_head_kv, p.d_k, p.n_rot, p.layout};
+    const struct bl_params_kv_store v = {p.n_head_kv, p.d_v, p.n_pages};
+    const bl_binding of_q[] = {b[0], b[1], b[4], b[5]}, of_k[] = {b[0], b[2], b[6], b[4]}, of_v[] = {b[0], b[3], b[7]};
+    BL_TRY(bl_kernel_find(list->base.device, "rope_f32", &rope));
+    BL_TRY(bl_kernel_find(list->base.device, format == BL_FMT_F16 ? "kv_store_f16_f32" : "kv_store_f32_f32", &store));
+    BL_TRY(add_part(list, recorded, rope, BL_FMT_NONE, of_q, 4, &q, sizeof q, p.n_head, first));
+    BL_TRY(add_part(list, recorded, recorded->kernel, format, of_k, 4, &k, sizeof k, p.n_head_kv, first));
+    return add_part(list, recorded, store, format, of_v, 3, &v, sizeof v, p.n_head_kv, first);
+}
+
+/* The last one's binding becomes `bytes` of scratch. */
+static void bind_scratch(struct vk_dispatch *dispatch, uint32_t binding, uint64_t offset, uint64_t bytes)
+{
+    while (dispatch->next)
+        dispatch = dispatch->next;
+    dispatch->bindings[binding] = (VkDescriptorBufferInfo){VK_NULL_HANDLE, offset, bytes};
+    dispatch->push.at[binding] = 0;
+}
+
+/* Gate and up in one format: one dispatch. */
+static bl_status add_glu_at_once(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, bl_kernel *kernel,
+                                 const struct bl_params_linear *p, struct vk_dispatch **first)
+{
+    const bl_binding *b = recorded->bindings, bindings[] = {b[0], b[1], b[2], b[6], b[3], b[5]};
+    struct part_of_linear one = part_of_linear(p, 0);
+    struct bl_recorded_dispatch all = *recorded;
+    one.glu = p->glu;
+    all.grid[1] = (recorded->grid[1] * recorded->kernel->tile[1] + kernel->tile[1] - 1) / kernel->tile[1];
+    return add_part(list, &all, kernel, one.format, bindings, 6, &one, sizeof one, one.n, first);
+}
+
+/* Else gate and up are products of their own, into scratch; what is made of both follows. */
+static bl_status add_glu(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, struct vk_dispatch **first, uint64_t *scratch_bytes)
+{
+    struct bl_params_linear p;
+    bl_kernel *glu;
+    const bl_binding *b = recorded->bindings;
+    memcpy(&p, recorded->push, sizeof p);
+    BL_TRY(vk_kernel_with_glu(recorded->kernel, &glu));
+    if (glu && p.segment[0].format == p.segment[1].format)
+        return add_glu_at_once(list, recorded, glu, &p, first);
+    const uint32_t n = p.segment[0].n;
+    const uint64_t rows = (uint64_t)recorded->grid[1] * recorded->kernel->tile[1], half = (rows * n * 4 + 255) & ~UINT64_C(255);
+    for (uint32_t s = 0; s < 2; s++) {
+        struct part_of_linear one = part_of_linear(&p, s);
+        one.stride = n;
+        const bl_binding bindings[] = {b[0], b[1], b[2 + 4 * s]};
+        BL_TRY(add_part(list, recorded, recorded->kernel, one.format, bindings, 3, &one, sizeof one, n, first));
+        bind_scratch(*first, 5, s * half, half);
+    }
+    const uint32_t last[] = {n, p.rows, p.glu & BL_LINEAR_GLU_KIND, p.segment[0].stride}; /* struct bl_params_glu, and what glu.comp adds */
+    const bl_binding bindings[] = {b[0], b[0], b[0], b[5]};
+    struct bl_recorded_dispatch all = *recorded;
+    all.grid[1] = (uint32_t)rows;
+    BL_TRY(bl_kernel_find(list->base.device, p.glu & BL_LINEAR_GLU_Q8 ? "glu_q8" : "glu_f32", &glu));
+    BL_TRY(add_part(list, &all, glu, BL_FMT_NONE, bindings, 4, last, sizeof last, n, first));
+    bind_scratch(*first, 1, 0, half);
+    bind_scratch(*first, 2, half, half);
+    (*first)->next->next->follows = true;
+    *scratch_bytes = 2 * half;
+    return BL_OK;
+}
+
+static bl_status add_dispatches(const struct vk_list *list, const struct bl_recorded_dispatch *recorded, struct vk_dispatch **first,
+                                uint64_t *scratch_bytes)
+{
+    const struct bl_kernel_key key = recorded->kernel->key;
+    if ((key.op == BL_OP_MATVEC || key.op == BL_OP_MATMUL) && ((const struct bl_params_linear *)recorded->push)->glu)
+        return add_glu(list, recorded, first, scratch_bytes);
+    if (key.op == BL_OP_MATVEC || key.op == BL_OP_MATMUL)
+        return add_segments(list, recorded, first);
+    if (key.op == BL_OP_ROPE_STORE)
+        return add_rope_store(list, recorded, first);
+    return add_dispatch(list, recorded, key.weight, first);
 }
 
 bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_dispatch *recorded)
@@ -153,15 +288,14 @@ bl_status vk_list_dispatch(bl_list *base, uint32_t id, const struct bl_recorded_
     struct vk_node *node = NULL;
     struct vk_list *list = (struct vk_list *)base;
     struct vk_dispatch *dispatches = NULL;
-    const struct bl_kernel_key key = recorded->kernel->key;
     assert(id == list->n_nodes);
     (void)id;
-    bl_status status = key.op == BL_OP_MATVEC || key.op == BL_OP_MATMUL ? add_segments(list, recorded, &dispatches)
-                                                                        : add_dispatch(list, recorded, key.weight, &dispatches);
+    uint64_t scratch_bytes = 0;
+    bl_status status = add_dispatches(list, recorded, &dispatches, &scratch_bytes);
     if (status == BL_OK)
-        status = add_node(list, recorded->lane, recorded->waits, recorded->n_waits, &node);
+        status = add_node(list, recorded->lane, recorded->waits, recorded->n_waits, scratch_bytes, &node);
     if (status != BL_OK) {
-        free_dispatches(dispatches);
+        free_dispatches((struct vk_device *)base->device, dispatches);
         return bl_error_trace(status, __FILE__, __LINE__);
     }
     node->dispatches = dispatches;
@@ -178,7 +312,7 @@ static bl_status add_transfer(bl_list *base, uint32_t id, bl_buffer *to, uint64_
     struct vk_list *list = (struct vk_list *)base;
     assert(id == list->n_nodes);
     (void)id;
-    BL_TRY(add_node(list, order->lane, order->waits, order->n_waits, out));
+    BL_TRY(add_node(list, order->lane, order->waits, order->n_waits, 0, out));
     (*out)->to = ((struct vk_buffer *)to)->handle;
     (*out)->to_offset = offset;
     (*out)->bytes = bytes;
@@ -219,21 +353,27 @@ static bl_status make_pool(struct vk_device *device, struct vk_list *list)
 {
     if (!list->n_dispatches)
         return BL_OK;
-    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, list->n_dispatches * VK_BINDINGS};
+    const VkDescriptorPoolSize sizes[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, list->n_dispatches * VK_BINDINGS},
+                                          {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, list->n_dispatches * VK_TEXELS}};
     const VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = list->n_dispatches,
-                                             .poolSizeCount = 1, .pPoolSizes = &size};
+                                             .poolSizeCount = device->texels ? 2 : 1, .pPoolSizes = sizes};
     return vk_answer(device, device->fns.CreateDescriptorPool(device->handle, &info, NULL, &list->sets), "vkCreateDescriptorPool");
 }
 
 static bl_status make_set(struct vk_device *device, const struct vk_list *list, struct vk_dispatch *dispatch)
 {
+    for (uint32_t b = 0; b < VK_BINDINGS; b++)
+        if (!dispatch->bindings[b].buffer)
+            dispatch->bindings[b].buffer = ((const struct vk_buffer *)list->scratch)->handle;
     const VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO, .descriptorPool = list->sets,
                                                   .descriptorSetCount = 1, .pSetLayouts = &device->set_layout};
     BL_TRY(vk_answer(device, device->fns.AllocateDescriptorSets(device->handle, &allocate, &dispatch->set), "vkAllocateDescriptorSets"));
-    const VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = dispatch->set,
-                                        .descriptorCount = VK_BINDINGS, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                        .pBufferInfo = dispatch->bindings};
-    device->fns.UpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
+    const VkWriteDescriptorSet writes[] = {
+        {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = dispatch->set, .descriptorCount = VK_BINDINGS,
+         .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .pBufferInfo = dispatch->bindings},
+        {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = dispatch->set, .dstBinding = VK_BINDINGS, .descriptorCount = VK_TEXELS,
+         .descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, .pTexelBufferView = dispatch->texels}};
+    device->fns.UpdateDescriptorSets(device->handle, dispatch->texels[0] ? 2 : 1, writes, 0, NULL);
     return BL_OK;
 }
 
@@ -248,8 +388,11 @@ static void record_dispatch(const struct vk_device *device, VkCommandBuffer comm
 static void record(const struct vk_device *device, VkCommandBuffer commands, const struct vk_node *node)
 {
     if (node->dispatches) {
-        for (const struct vk_dispatch *dispatch = node->dispatches; dispatch; dispatch = dispatch->next)
+        for (const struct vk_dispatch *dispatch = node->dispatches; dispatch; dispatch = dispatch->next) {
+            if (dispatch->follows)
+                barrier(device, commands, VK_PIPELINE_STAGE_TRANSFER_BIT, 0);
             record_dispatch(device, commands, dispatch);
+        }
     } else if (!node->from) {
         device->fns.CmdFillBuffer(commands, node->to, node->to_offset, node->bytes, node->pattern);
     } else {
@@ -350,6 +493,11 @@ bl_status vk_list_end(bl_list *base)
     const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
     BL_TRY(vk_answer(device, device->fns.CreateCommandPool(device->handle, &pool, NULL, &list->pool), "vkCreateCommandPool"));
     BL_TRY(make_pool(device, list));
+    const bl_buffer_params scratch = {.bytes = list->scratch_bytes, .kind = BL_MEM_DEVICE, .label = "scratch"};
+    if (scratch.bytes) {
+        BL_TRY(vk_buffer_create(base->device, &scratch, &list->scratch));
+        list->scratch->device = base->device;
+    }
     return record_all(list, false, &list->plain);
 }
 

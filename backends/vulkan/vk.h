@@ -1,8 +1,9 @@
 /* vk.h: the Vulkan back end's own objects. Private to backends/vulkan/.
  *
- * Order: all queues of a device feed one VkQueue. A submission goes there as soon as everything it waits for has gone there before
- * (queue.c), and every command buffer begins with a full barrier: so one VkQueue is enough for any number of time lines, waiting before
- * signalling included. How far the device is tells one fence per submission, which Vulkan 1.0 has. */
+ * Order: the queues of a device feed one or two VkQueues, in turn. A submission goes there as soon as everything it waits for has gone to a
+ * VkQueue before (queue.c), so waiting before signalling is legal and no VkQueue is ever blocked by what is not there yet. Within a VkQueue
+ * every command buffer begins with a full barrier; between two of them timeline semaphores order, of which each VkQueue has one that counts
+ * its submissions. A device without timeline semaphores has one VkQueue, and a fence per submission tells how far it is. */
 #ifndef BL_VULKAN_VK_H
 #define BL_VULKAN_VK_H
 #include "base/error.h"
@@ -27,16 +28,28 @@ struct vk_device_fns {
 #include "vk_fns.def"
 };
 
-#define VK_WAYS 3u /* kernel.c: for processors, for GPUs, for GPUs that multiply packed bytes (the last, so that n_ways may leave it out) */
+#define VK_WAYS 4u /* kernel.c: for processors, for GPUs, for GPUs that multiply packed bytes, for processors that fetch texels well */
 #define VK_BINDINGS 6u /* storage buffers per shader: what every device has, and what every op but a grouped linear needs */
+#define VK_TEXELS 2u /* more bindings of the way with texels: bindings 2 and 1 once more */
 /* The push constants of every shader. */
 struct vk_push {
     uint32_t params[16], at[VK_BINDINGS]; /* at: words from the descriptor's aligned offset to the binding */
 };
 
+#define VK_TRACKS 2u
 struct vk_flight; /* queue.c: a submission */
+/* A VkQueue. Device lock: all but the handles. */
+struct vk_track {
+    VkQueue handle;
+    VkSemaphore done;                    /* a timeline: how many submissions are complete; none: each flight has a fence */
+    uint64_t n_submitted;
+    struct vk_flight *flying, **last;    /* in the VkQueue, oldest first */
+    bool waiting;                        /* a thread sleeps until the oldest is complete */
+};
+
 struct vk_queue {
     bl_queue base;
+    struct vk_track *track;
     uint64_t reached, flushed;           /* device lock: values that are complete, and that the VkQueue has */
     struct vk_flight *pending, **last;   /* device lock: not in the VkQueue yet, oldest first */
     struct vk_queue *next;
@@ -48,17 +61,23 @@ struct vk_device {
     struct vk_device_fns fns;
     VkPhysicalDevice physical;
     VkDevice handle;
-    VkQueue queue;
-    uint32_t family;
+    uint32_t family, n_tracks;
+    bool timeline;                       /* VK_KHR_timeline_semaphore */
+    struct vk_track tracks[VK_TRACKS];
     VkPhysicalDeviceMemoryProperties memory;
-    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[256], driver[16];
+    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[1024], driver[16];
     bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
+    bool dot, texels;                    /* packed bytes are multiplied; any binding may be read as texels, too */
     double ns_per_tick;                  /* of time stamps; 0: there are none */
     uint64_t stamp_mask;
     uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
+    uint32_t *modules;                   /* SPIR-V of all shaders */
+    VkPipelineCache pipelines;           /* none: it could not be made, and is not needed */
+    char *cache_dir;                     /* or NULL */
+    size_t kept_bytes;                   /* of what the driver was given */
 
     pthread_mutex_t memory_lock;
     struct vk_block *blocks;             /* memory lock */
@@ -66,10 +85,10 @@ struct vk_device {
 
     pthread_mutex_t lock;
     pthread_cond_t changed;              /* a submission has gone to the VkQueue, one is complete, or the device is lost */
-    bool lost, waiting;                  /* waiting: a thread is inside vkWaitForFences */
+    bool lost;
     struct vk_queue *queues;
-    struct vk_flight *flying, **last_flying; /* in the VkQueue, oldest first */
-    struct vk_flight *spare;             /* fences to be used again */
+    uint32_t n_queues;                   /* ever made */
+    struct vk_flight *spare;             /* to be used again, with their fences */
 };
 
 /* memory.c: what a buffer wants, and what it gets. */
@@ -100,14 +119,17 @@ struct vk_kernel {
     bl_kernel base;
     uint32_t row, way;           /* of kernel.c's table */
     pthread_mutex_t lock;
+    bl_kernel *with_glu;                /* lock: or NULL; vk_kernel_with_glu */
     VkPipeline pipelines[BL_FMT_COUNT]; /* lock: by weight format: all but mix have one, mix makes those that its segments name */
 };
 
 struct vk_dispatch {
-    struct vk_dispatch *next;    /* of the same node, free of this one: the segments of a grouped launch */
+    struct vk_dispatch *next;    /* of the same node: the parts of a launch */
+    bool follows;                /* those that come before it in the node; else it is free of them */
     VkPipeline pipeline;
     VkDescriptorSet set;
-    VkDescriptorBufferInfo bindings[VK_BINDINGS];
+    VkDescriptorBufferInfo bindings[VK_BINDINGS]; /* no buffer: the list's scratch */
+    VkBufferView texels[VK_TEXELS]; /* or none */
     uint32_t grid[3];
     struct vk_push push;
 };
@@ -133,6 +155,9 @@ struct vk_list {
     uint32_t n_nodes, capacity, n_waves, n_dispatches;
     VkDescriptorPool sets;
     uint32_t wave_of_lane[BL_MAX_LANES];
+    bl_buffer *scratch;          /* or NULL; one for all nodes that want some, so each of these has a wave of its own */
+    uint64_t scratch_bytes;
+    uint32_t scratch_wave;
     VkCommandPool pool;
     struct vk_commands plain, timed; /* timed: recorded when the first submission with timings comes */
     VkQueryPool queries;             /* two time stamps per node */
@@ -155,6 +180,12 @@ bool vk_hopeful(void);
 bl_status vk_answer(struct vk_device *device, VkResult result, const char *what) BL_MUST_USE;
 const char *vk_result_name(VkResult result);
 
+/* Fills device->modules, which device_close frees. */
+bl_status vk_modules_unpack(struct vk_device *device) BL_MUST_USE;
+/* What the driver has compiled, kept between runs in params->cache_dir. Nothing fails without. */
+void vk_cache_open(struct vk_device *device, const char *folder);
+void vk_cache_close(struct vk_device *device);
+
 /* Thread safe. */
 bl_status vk_memory_take(struct vk_device *device, const struct vk_wish *wish, struct vk_place *out) BL_MUST_USE;
 void vk_memory_give(struct vk_device *device, const struct vk_place *place);
@@ -165,6 +196,10 @@ void vk_buffer_destroy(bl_buffer *buffer);
 bl_status vk_layout_create(struct vk_device *device) BL_MUST_USE;
 bl_status vk_kernel_create(bl_device *device, struct bl_kernel_key key, bl_kernel **out) BL_MUST_USE;
 void vk_kernel_destroy(bl_kernel *kernel);
+/* What makes a linear that ends in a GLU at once, gate and up in one format; NULL: nothing does, in this way. The kernel keeps it. */
+bl_status vk_kernel_with_glu(bl_kernel *kernel, bl_kernel **out) BL_MUST_USE;
+/* Whether its products read weights and activations as texels, too. */
+bool vk_kernel_has_texels(const bl_kernel *kernel);
 /* The kernel's pipeline for weights of this format. Any thread. */
 bl_status vk_kernel_pipeline(bl_kernel *kernel, uint32_t format, VkPipeline *out) BL_MUST_USE;
 
@@ -172,7 +207,9 @@ bl_status vk_queue_create(bl_device *device, bl_queue_kind kind, bl_queue **out)
 void vk_queue_destroy(bl_queue *queue);
 bl_status vk_queue_submit(bl_queue *queue, bl_list *list, const bl_fence *waits, uint32_t n_waits, uint64_t value) BL_MUST_USE;
 bl_status vk_queue_wait(bl_queue *queue, uint64_t value, uint64_t timeout_ns) BL_MUST_USE;
-void vk_queue_free_spare(struct vk_device *device);
+/* The VkQueues and what tells how far they are; tracks_finish takes half of it, too. */
+bl_status vk_tracks_init(struct vk_device *device) BL_MUST_USE;
+void vk_tracks_finish(struct vk_device *device);
 
 bl_status vk_list_begin(bl_device *device, uint32_t flags, bl_list **out) BL_MUST_USE;
 bl_status vk_list_dispatch(bl_list *list, uint32_t node, const struct bl_recorded_dispatch *dispatch) BL_MUST_USE;

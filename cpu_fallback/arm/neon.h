@@ -78,6 +78,18 @@ static INLINE void vf_store_f16(void *p, vf a)
     vst1q_u8(p, vreinterpretq_u8_f16(vcombine_f16(vcvt_f16_f32(a.l), vcvt_f16_f32(a.h))));
 }
 
+static INLINE float f16_value(uint16_t h) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0); }
+/* Lane i: s[i] ? table[s[i] % 16] * 2^(exponent + s[i] / 16) : 0, all normal numbers. */
+static INLINE vf vf_scales(const uint8_t s[8], const float table[16], int exponent)
+{
+    uint32_t bits[8];
+    for (int i = 0; i < 8; i++) {
+        memcpy(&bits[i], &table[s[i] % 16], 4);
+        bits[i] = s[i] ? bits[i] + ((uint32_t)(exponent + s[i] / 16) << 23) : 0;
+    }
+    return (vf){vreinterpretq_f32_u32(vld1q_u32(bits)), vreinterpretq_f32_u32(vld1q_u32(bits + 4))};
+}
+
 /* The first n lanes of a, zeros after. */
 static INLINE vf vf_first(vf a, uint32_t n)
 {
@@ -129,6 +141,13 @@ static INLINE vf vf_gather_f16(const uint8_t *const rows[8], size_t at)
     return vf_load_f16(halves);
 }
 
+/* The halves at `at` and those right after them. */
+static INLINE void vf_gather_f16_pairs(const uint8_t *const rows[8], size_t at, vf *first, vf *second)
+{
+    *first = vf_gather_f16(rows, at);
+    *second = vf_gather_f16(rows, at + 2);
+}
+
 static INLINE float32x4_t scale_half(float32x4_t p, float32x4_t shifted, float32x4_t magic)
 {
     int32x4_t n = vsubq_s32(vreinterpretq_s32_f32(shifted), vreinterpretq_s32_f32(magic)), half = vshrq_n_s32(n, 1);
@@ -171,6 +190,7 @@ static INLINE void vb_store(uint8_t *p, vb a)
     vst1q_u8(p, a.l);
     vst1q_u8(p + 16, a.h);
 }
+static INLINE vb vb_here(vb a) { return a; } /* see avx2.h; there are registers enough */
 static INLINE vb vb_set1(int a) { return (vb){vdupq_n_u8((uint8_t)a), vdupq_n_u8((uint8_t)a)}; }
 static INLINE vb vb_and(vb a, vb b) { return (vb){vandq_u8(a.l, b.l), vandq_u8(a.h, b.h)}; }
 static INLINE vb vb_or(vb a, vb b) { return (vb){vorrq_u8(a.l, b.l), vorrq_u8(a.h, b.h)}; }
@@ -203,6 +223,19 @@ static INLINE void transpose4(const uint8x16_t in[4], uint8x16_t out[4])
     out[2] = vreinterpretq_u8_u64(vtrn2q_u64(even01, even23));
     out[3] = vreinterpretq_u8_u64(vtrn2q_u64(odd01, odd23));
 }
+/* 16 bytes, in both halves; and byte i of such a table for every i < 16. */
+static INLINE vb vb_table(const uint8_t *p) { return (vb){vld1q_u8(p), vld1q_u8(p)}; }
+static INLINE vb vb_table_of(uint64_t low, uint64_t high)
+{
+    const uint8x16_t table = vcombine_u8(vcreate_u8(low), vcreate_u8(high));
+    return (vb){table, table};
+}
+static INLINE vb vb_lookup(vb table, vb i) { return (vb){vqtbl1q_u8(table.l, i.l), vqtbl1q_u8(table.h, i.h)}; }
+/* The same for the low or the high nibbles of bytes whose nibbles are all below 8. */
+static INLINE vb vb_lookup_low(vb table, vb i) { return vb_lookup(table, vb_field(i, 0, 7)); }
+static INLINE vb vb_lookup_high(vb table, vb i) { return vb_lookup(table, vb_field(i, 4, 7)); }
+/* Bytes n places up; which bits enter a byte from below is not defined. */
+static INLINE vb vb_up(vb a, int n) { return vb_place(a, n); }
 /* v[row] holds eight 4-byte groups; afterwards v[i] holds group i of each row. */
 static INLINE void vb_transpose(vb v[8])
 {
@@ -219,6 +252,17 @@ static INLINE void vb_transpose(vb v[8])
         v[i] = (vb){out[0][i], out[1][i]};
         v[i + 4] = (vb){out[2][i], out[3][i]};
     }
+}
+/* What vb_nibbles of 16 bytes at `at` of eight rows and vb_transpose give, with 16 more where the bit of 4 bytes at bits_at is set (0: there
+ * are none). */
+static INLINE void vb_nibble_groups(const uint8_t *const rows[8], size_t at, size_t bits_at, vb w[8])
+{
+    for (int r = 0; r < 8; r++) {
+        w[r] = vb_nibbles(rows[r] + at);
+        if (bits_at)
+            w[r] = vb_or(w[r], vb_and(vb_bits(rows[r] + bits_at), vb_set1(16)));
+    }
+    vb_transpose(w);
 }
 
 /* ---- pairs of i16: vb as 8 x 2 ---- */
@@ -268,6 +312,16 @@ static INLINE vi vp_dot(vb pairs, const int16_t other[2]) /* lane i: pairs[i][0]
 /* ---- i32 and byte products ---- */
 static INLINE vi vi_add(vi a, vi b) { return (vi){vaddq_s32(a.l, b.l), vaddq_s32(a.h, b.h)}; }
 static INLINE vi vi_sub(vi a, vi b) { return (vi){vsubq_s32(a.l, b.l), vsubq_s32(a.h, b.h)}; }
+static INLINE vi vi_mul(vi a, vi b) { return (vi){vmulq_s32(a.l, b.l), vmulq_s32(a.h, b.h)}; }
+static INLINE vi vi_set1(int a) { return (vi){vdupq_n_s32(a), vdupq_n_s32(a)}; }
+/* Lane i: bits 4i .. 4i + 3. */
+static INLINE vi vi_nibbles(uint32_t word)
+{
+    static const int32_t shifts[8] = {0, -4, -8, -12, -16, -20, -24, -28};
+    const uint32x4_t all = vdupq_n_u32(word), mask = vdupq_n_u32(15);
+    return (vi){vreinterpretq_s32_u32(vandq_u32(vshlq_u32(all, vld1q_s32(shifts)), mask)),
+                vreinterpretq_s32_u32(vandq_u32(vshlq_u32(all, vld1q_s32(shifts + 4)), mask))};
+}
 /* Lane i (4 bytes of w, 4 bytes a): products w * a, one row's four in half a register. Stored weights that are unsigned are below 64. */
 static INLINE vsum vsum_mul_s8(vb w, const int8_t *a)
 {
@@ -278,12 +332,25 @@ static INLINE vsum vsum_mul_s8(vb w, const int8_t *a)
     return (vsum){{vmull_s8(vget_low_s8(l), b), vmull_s8(vget_high_s8(l), b), vmull_s8(vget_low_s8(h), b), vmull_s8(vget_high_s8(h), b)}};
 }
 static INLINE vsum vsum_mul_u8(vb w, const int8_t *a) { return vsum_mul_s8(w, a); }
+/* w <= 127 counts as negative where the top bit of the byte of `signs` is set; no byte of `signs` is 0. */
+static INLINE uint8x16_t with_signs(uint8x16_t w, uint8x16_t signs)
+{
+    const uint8x16_t mask = vreinterpretq_u8_s8(vshrq_n_s8(vreinterpretq_s8_u8(signs), 7));
+    return vsubq_u8(veorq_u8(w, mask), mask);
+}
+static INLINE vb vb_signed(vb w, vb signs) { return (vb){with_signs(w.l, signs.l), with_signs(w.h, signs.h)}; } /* as vsum_mul_signed counts them */
+static INLINE vsum vsum_mul_signed(vb w, vb signs, const int8_t *a)
+{
+    return vsum_mul_s8(vb_signed(w, signs), a);
+}
 static INLINE vsum vsum_add(vsum a, vsum b)
 {
     for (int i = 0; i < 4; i++)
         a.two_rows[i] = vaddq_s16(a.two_rows[i], b.two_rows[i]);
     return a;
 }
+static INLINE vsum vsum_here(vsum a) { return a; }
+static INLINE vi vi_here(vi a) { return a; }
 /* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
 static INLINE vi vsum_total(vsum a, vb scale)
 {

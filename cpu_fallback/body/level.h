@@ -8,6 +8,7 @@
 #include "hal/formats.def"
 #undef BL_FORMAT
 KERNEL(linear_f32) KERNEL(matvec_q8) KERNEL(matmul_q8)
+KERNEL(linear_bx_f32) KERNEL(linear_bx_q8) KERNEL(embed_bx_f32) KERNEL(stage_f32) KERNEL(stage_q8)
 KERNEL(quantize_q8)
 KERNEL(rms_norm_f32) KERNEL(rms_norm_q8) KERNEL(layer_norm_f32) KERNEL(layer_norm_q8)
 KERNEL(rope_f32)
@@ -18,6 +19,9 @@ KERNEL(unary_f32) KERNEL(binary_f32) KERNEL(glu_f32) KERNEL(glu_q8)
 
 size_t LEVEL_NAME(linear_f32_scratch)(const void *push);
 size_t LEVEL_NAME(linear_q8_scratch)(const void *push);
+size_t LEVEL_NAME(linear_bx_f32_scratch)(const void *push);
+size_t LEVEL_NAME(linear_bx_q8_scratch)(const void *push);
+size_t LEVEL_NAME(embed_bx_scratch)(const void *push);
 size_t LEVEL_NAME(rope_store_scratch)(const void *push);
 size_t LEVEL_NAME(attention_scratch)(const void *push);
 #endif

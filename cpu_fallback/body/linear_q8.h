@@ -53,9 +53,18 @@ static INLINE void dot_panel(uint32_t format, int n, const struct panel *p, cons
     }
 }
 
-/* n rows of activations against one group's panels. */
+/* Eight streams that jump to another row every few hundred bytes defeat hardware prefetchers. The next eight rows follow these in memory:
+ * ask for them front to back, a little with each panel that is multiplied; more at once would fill the processor's line buffers and stop it.
+ * Asking past the end of the matrix is harmless, hence an integer and not a pointer. */
+static INLINE void prefetch_piece(uintptr_t from, uint32_t bytes)
+{
+    for (uint32_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch((const void *)(from + at));
+}
+
+/* n rows of activations against one group's panels. Asks for next_bytes of memory per panel meanwhile, from `next` on. */
 static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uint32_t n_panels, const struct bl_q8_block *x, size_t x_stride,
-                              const float *threshold, vf *out)
+                              const float *threshold, vf *out, uintptr_t next, uint32_t next_bytes)
 {
     const struct bl_q8_plane *a[DOT_ROWS];
     float d[DOT_ROWS];
@@ -63,6 +72,7 @@ static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uin
     for (int r = 0; r < n; r++)
         acc[r] = out[r * GROUPS];
     for (uint32_t i = 0; i < n_panels; i++) {
+        prefetch_piece(next + i * next_bytes, next_bytes);
         for (int r = 0; r < n; r++) {
             const struct bl_q8_block *block = x + (size_t)r * x_stride + i;
             a[r] = &block->coarse;
@@ -81,37 +91,6 @@ static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uin
         out[r * GROUPS] = acc[r];
 }
 
-static INLINE void store_group(const struct linear_tile *t, uint32_t row, uint32_t n0, vf y)
-{
-    const size_t at = (size_t)row * t->stride + n0;
-    if (n0 + 8 <= t->n1) {
-        if (t->bias)
-            y = vf_add(y, vf_load(t->bias + n0));
-        if (t->residual)
-            y = vf_add(y, vf_load(t->residual + at));
-        vf_store(t->y + at, y);
-        return;
-    }
-    float lanes[8];
-    vf_store(lanes, y);
-    for (uint32_t i = 0; i < t->n1 - n0; i++) {
-        float one = lanes[i];
-        if (t->bias)
-            one = one + t->bias[n0 + i];
-        if (t->residual)
-            one = one + t->residual[at + i];
-        t->y[at + i] = one;
-    }
-}
-
-/* Eight streams that jump to another row every few hundred bytes defeat hardware prefetchers. The next eight rows follow these in memory:
- * ask for them front to back, one piece per chunk. Asking past the end of the matrix is harmless, hence an integer and not a pointer. */
-static INLINE void prefetch_piece(uintptr_t from, uint32_t bytes)
-{
-    for (uint32_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch((const void *)(from + at));
-}
-
 /* `groups` times eight outputs from n0 on, all rows. */
 static INLINE void linear_groups_q8(uint32_t format, const struct linear_tile *t, const struct bl_q8_block *x, uint32_t n0, uint32_t groups,
                                     struct linear_scratch *s)
@@ -121,13 +100,12 @@ static INLINE void linear_groups_q8(uint32_t format, const struct linear_tile *t
         for (uint32_t g = 0; g < groups; g++)
             s->acc[r][g] = vf_set1(0);
     for (uint32_t chunk = 0; chunk < n_panels; chunk += CHUNK) {
-        const uint32_t count = min_u32(CHUNK, n_panels - chunk);
+        const uint32_t count = min_u32(CHUNK, n_panels - chunk), each = groups == 1 ? bytes * 8 / per_block : 0;
+        const uintptr_t next = (uintptr_t)t->weights + (size_t)(n0 + 8) * t->row_bytes + (size_t)chunk / per_block * bytes * 8;
         for (uint32_t g = 0; g < groups; g++) {
             const uint8_t *rows[8];
             for (uint32_t i = 0; i < 8; i++) /* rows past the end repeat the last one; their lanes are not stored */
                 rows[i] = t->weights + (size_t)min_u32(n0 + 8 * g + i, t->n1 - 1) * t->row_bytes + (size_t)(chunk / per_block) * bytes;
-            if (groups == 1)
-                prefetch_piece((uintptr_t)t->weights + (size_t)(n0 + 8) * t->row_bytes + (size_t)chunk / per_block * bytes * 8, count / per_block * bytes * 8);
             for (uint32_t i = 0; i < count; i += per_block) {
                 unpack_block(format, rows, &s->panels[g][i]);
                 for (int r = 0; r < 8; r++)
@@ -137,10 +115,10 @@ static INLINE void linear_groups_q8(uint32_t format, const struct linear_tile *t
         uint32_t r = 0;
         for (; r + DOT_ROWS <= t->m; r += DOT_ROWS)
             for (uint32_t g = 0; g < groups; g++)
-                dot_panels(format, DOT_ROWS, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, s->threshold + r, &s->acc[r][g]);
+                dot_panels(format, DOT_ROWS, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, s->threshold + r, &s->acc[r][g], next, r ? 0 : each);
         for (; r < t->m; r++)
             for (uint32_t g = 0; g < groups; g++)
-                dot_panels(format, 1, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, s->threshold + r, &s->acc[r][g]);
+                dot_panels(format, 1, s->panels[g], count, x + (size_t)r * n_panels + chunk, n_panels, s->threshold + r, &s->acc[r][g], next, r ? 0 : each);
     }
     for (uint32_t r = 0; r < t->m; r++)
         for (uint32_t g = 0; g < groups; g++)

@@ -1,4 +1,4 @@
-/* body/parts.h: what rows need at their end: the last, shorter vector of a row; and a block of q8. */
+/* body/parts.h: what rows need at their end: the last, shorter vector of a row; a block of q8; eight outputs of a linear. */
 #ifndef BL_CPU_BODY_PARTS_H
 #define BL_CPU_BODY_PARTS_H
 #include "cpu_fallback/ref/math.h"
@@ -42,5 +42,28 @@ static INLINE void store_q8_block(const vf v[4], struct bl_q8_block *out)
         left[i] = vf_sub(v[i], vf_mul(d, vf_sub(vf_add(vf_mul(v[i], factor), magic), magic)));
     vf_store_q8(v, inverse, &out->coarse);
     vf_store_q8(left, 254.0f * inverse, &out->fine);
+}
+/* Outputs n0 .. n0 + 7 of a row of the tile, those of them that it has. */
+static INLINE void store_group(const struct linear_tile *t, uint32_t row, uint32_t n0, vf y)
+{
+    const size_t at = (size_t)row * t->stride + n0;
+    if (n0 + 8 <= t->n1) {
+        if (t->bias)
+            y = vf_add(y, vf_load(t->bias + n0));
+        if (t->residual)
+            y = vf_add(y, vf_load(t->residual + at));
+        vf_store(t->y + at, y);
+        return;
+    }
+    float lanes[8];
+    vf_store(lanes, y);
+    for (uint32_t i = 0; i < t->n1 - n0; i++) {
+        float one = lanes[i];
+        if (t->bias)
+            one = one + t->bias[n0 + i];
+        if (t->residual)
+            one = one + t->residual[at + i];
+        t->y[at + i] = one;
+    }
 }
 #endif

@@ -26,7 +26,8 @@ static INLINE uint32_t block_bytes(uint32_t format)
 /* Facts of a format. offset: weight = stored - offset. scales: how many sub-scales 32 columns have. run: how many vsum may be added before
  * they must become 32 bits: run * 2 * (largest stored weight) * 127 <= 32767. */
 struct quant_facts {
-    size_t d_at, e_at; /* of the f16 d and of m or dmin; e_at 0: the format has no min */
+    size_t d_at, e_at; /* of the f16 d and of m or dmin right after it; e_at 0: the format has no min */
+    size_t nibbles_at, fifth_bits_at; /* where a block of 32 is nibbles and perhaps a bit each; else 0 */
     int offset_bits, scales, run;
     bool is_signed, e_negative;
 };
@@ -35,13 +36,13 @@ static INLINE struct quant_facts facts_of(uint32_t format)
 {
     switch (format) {
     case BL_FMT_Q4_0:
-        return (struct quant_facts){.d_at = 0, .offset_bits = 3, .run = 8};
+        return (struct quant_facts){.d_at = 0, .nibbles_at = 2, .offset_bits = 3, .run = 8};
     case BL_FMT_Q4_1:
-        return (struct quant_facts){.d_at = 0, .e_at = 2, .run = 8};
+        return (struct quant_facts){.d_at = 0, .e_at = 2, .nibbles_at = 4, .run = 8};
     case BL_FMT_Q5_0:
-        return (struct quant_facts){.d_at = 0, .offset_bits = 4, .run = 4};
+        return (struct quant_facts){.d_at = 0, .nibbles_at = 6, .fifth_bits_at = 2, .offset_bits = 4, .run = 4};
     case BL_FMT_Q5_1:
-        return (struct quant_facts){.d_at = 0, .e_at = 2, .run = 4};
+        return (struct quant_facts){.d_at = 0, .e_at = 2, .nibbles_at = 8, .fifth_bits_at = 4, .run = 4};
     case BL_FMT_Q8_0:
         return (struct quant_facts){.d_at = 0, .is_signed = true, .run = 1};
     case BL_FMT_Q2_K:
@@ -133,12 +134,13 @@ static INLINE void unpack_block(uint32_t format, const uint8_t *const rows[8], s
 {
     const struct quant_facts facts = facts_of(format);
     const uint32_t n = block_elements(format) / 32;
-    vf d = vf_gather_f16(rows, facts.d_at), e = d;
-    if (facts.e_at) {
-        e = vf_gather_f16(rows, facts.e_at);
-        if (facts.e_negative)
-            e = vf_xor(e, vf_set1(-0.0f));
-    }
+    vf d, e;
+    if (facts.e_at)
+        vf_gather_f16_pairs(rows, facts.d_at, &d, &e);
+    else
+        d = e = vf_gather_f16(rows, facts.d_at);
+    if (facts.e_negative)
+        e = vf_xor(e, vf_set1(-0.0f));
     vb scales[8], mins[8];
     if (facts.scales) {
         for (int r = 0; r < 8; r++)
@@ -150,9 +152,13 @@ static INLINE void unpack_block(uint32_t format, const uint8_t *const rows[8], s
 #pragma GCC unroll 8
     for (uint32_t j = 0; j < n; j++) {
         vb w[8];
-        for (int r = 0; r < 8; r++)
-            w[r] = stored_weights(format, rows[r], j);
-        vb_transpose(w);
+        if (facts.nibbles_at) {
+            vb_nibble_groups(rows, facts.nibbles_at, facts.fifth_bits_at, w);
+        } else {
+            for (int r = 0; r < 8; r++)
+                w[r] = stored_weights(format, rows[r], j);
+            vb_transpose(w);
+        }
         for (int i = 0; i < 8; i++)
             p[j].w[i] = w[i];
         p[j].d = d;

@@ -5,6 +5,13 @@ static const struct bl_cpu_row rows[] = {
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) {BL_OP_EMBED, BL_FMT_##NAME, BL_FMT_F32, LEVEL_NAME(embed_##name##_f32), NULL},
 #include "hal/formats.def"
 #undef BL_FORMAT
+    {BL_OP_EMBED, BL_FMT_BX, BL_FMT_F32, LEVEL_NAME(embed_bx_f32), LEVEL_NAME(embed_bx_scratch)},
+    {BL_OP_MATVEC, BL_FMT_BX, BL_FMT_F32, LEVEL_NAME(linear_bx_f32), LEVEL_NAME(linear_bx_f32_scratch)},
+    {BL_OP_MATVEC, BL_FMT_BX, BL_FMT_Q8, LEVEL_NAME(linear_bx_q8), LEVEL_NAME(linear_bx_q8_scratch)},
+    {BL_OP_MATMUL, BL_FMT_BX, BL_FMT_F32, LEVEL_NAME(linear_bx_f32), LEVEL_NAME(linear_bx_f32_scratch)},
+    {BL_OP_MATMUL, BL_FMT_BX, BL_FMT_Q8, LEVEL_NAME(linear_bx_q8), LEVEL_NAME(linear_bx_q8_scratch)},
+    {BL_OP_STAGE, ANY_WEIGHT, BL_FMT_F32, LEVEL_NAME(stage_f32), NULL},
+    {BL_OP_STAGE, ANY_WEIGHT, BL_FMT_Q8, LEVEL_NAME(stage_q8), NULL},
     {BL_OP_MATVEC, ANY_WEIGHT, BL_FMT_F32, LEVEL_NAME(linear_f32), LEVEL_NAME(linear_f32_scratch)},
     {BL_OP_MATVEC, ANY_WEIGHT, BL_FMT_Q8, LEVEL_NAME(matvec_q8), LEVEL_NAME(linear_q8_scratch)},
     {BL_OP_MATMUL, ANY_WEIGHT, BL_FMT_F32, LEVEL_NAME(linear_f32), LEVEL_NAME(linear_f32_scratch)},

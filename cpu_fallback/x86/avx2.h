@@ -40,6 +40,17 @@ static INLINE vf vf_load_bf16(const void *p)
 }
 static INLINE void vf_store_f16(void *p, vf a) { _mm_storeu_si128(p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
 
+static INLINE float f16_value(uint16_t h) { return _cvtsh_ss(h); }
+/* Lane i: s[i] ? table[s[i] % 16] * 2^(exponent + s[i] / 16) : 0, all normal numbers. */
+static INLINE vf vf_scales(const uint8_t s[8], const float table[16], int exponent)
+{
+    const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)s));
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), wide), high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), wide);
+    const __m256i mantissa = _mm256_castps_si256(_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(wide, 28))));
+    const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_srli_epi32(wide, 4), _mm256_set1_epi32(exponent)), 23);
+    return _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_cmpeq_epi32(wide, _mm256_setzero_si256()), _mm256_add_epi32(mantissa, power)));
+}
+
 /* The first n lanes of a, zeros after. */
 static INLINE vf vf_first(vf a, uint32_t n)
 {
@@ -89,6 +100,23 @@ static INLINE void vf_store_pairs(float *p, vf even, vf odd)
 }
 
 /* The f16 at rows[i] + at, for eight rows. */
+/* Four bytes of each row. */
+static INLINE __m256i load_words(const uint8_t *const rows[8], size_t at)
+{
+    int word[8];
+    for (int i = 0; i < 8; i++)
+        memcpy(&word[i], rows[i] + at, 4);
+    return _mm256_setr_epi32(word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]);
+}
+/* The halves at `at` and those right after them. */
+static INLINE void vf_gather_f16_pairs(const uint8_t *const rows[8], size_t at, vf *first, vf *second)
+{
+    const __m256i pairs = load_words(rows, at);
+    const __m256i packed = _mm256_packus_epi32(_mm256_and_si256(pairs, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32(pairs, 16));
+    const __m256i halves = _mm256_permute4x64_epi64(packed, 0xd8); /* packus works in each half on its own */
+    *first = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+    *second = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
+}
 static INLINE vf vf_gather_f16(const uint8_t *const rows[8], size_t at)
 {
     uint16_t h[8];
@@ -137,6 +165,12 @@ static INLINE void vf_store_q8(const vf v[4], float inverse, struct bl_q8_plane 
 /* ---- 32 bytes ---- */
 static INLINE vb vb_load(const uint8_t *p) { return _mm256_loadu_si256((const void *)p); }
 static INLINE void vb_store(uint8_t *p, vb a) { _mm256_storeu_si256((void *)p, a); }
+/* a, computed here and in a register: compilers otherwise reorder long sums until the registers run out, and load a word twice. */
+static INLINE vb vb_here(vb a)
+{
+    __asm__("" : "+x"(a));
+    return a;
+}
 static INLINE vb vb_set1(int a) { return _mm256_set1_epi8((char)a); }
 static INLINE vb vb_and(vb a, vb b) { return _mm256_and_si256(a, b); }
 static INLINE vb vb_or(vb a, vb b) { return _mm256_or_si256(a, b); }
@@ -160,6 +194,15 @@ static INLINE vb vb_bits(const uint8_t *p)
     const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
     return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), byte_of), bit), bit);
 }
+/* 16 bytes, in both halves; and byte i of such a table for every i < 16. */
+static INLINE vb vb_table(const uint8_t *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)p)); }
+static INLINE vb vb_table_of(uint64_t low, uint64_t high) { return _mm256_broadcastsi128_si256(_mm_set_epi64x((long long)high, (long long)low)); }
+static INLINE vb vb_lookup(vb table, vb i) { return _mm256_shuffle_epi8(table, i); }
+/* The same for the low or the high nibbles of bytes whose nibbles are all below 8: then nothing need be masked. */
+static INLINE vb vb_lookup_low(vb table, vb i) { return _mm256_shuffle_epi8(table, i); }
+static INLINE vb vb_lookup_high(vb table, vb i) { return _mm256_shuffle_epi8(table, _mm256_srli_epi16(i, 4)); }
+/* Bytes n places up; which bits enter a byte from below is not defined. */
+static INLINE vb vb_up(vb a, int n) { return _mm256_slli_epi16(a, n); }
 /* v[row] holds eight 4-byte groups; afterwards v[i] holds group i of each row. */
 static INLINE void vb_transpose(vb v[8])
 {
@@ -177,6 +220,38 @@ static INLINE void vb_transpose(vb v[8])
     for (int i = 0; i < 4; i++) {
         v[i] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
         v[i + 4] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
+    }
+}
+
+/* What vb_nibbles of 16 bytes at `at` of eight rows and vb_transpose give, with 16 more where the bit of 4 bytes at bits_at is set (0: there
+ * are none). The bytes are moved before they are split, so half as many move. */
+static INLINE void vb_nibble_groups(const uint8_t *const rows[8], size_t at, size_t bits_at, vb w[8])
+{
+    __m256i a[4], b[4];
+    for (int r = 0; r < 4; r++)
+        a[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)(rows[r] + at))),
+                                       _mm_loadu_si128((const void *)(rows[r + 4] + at)), 1);
+    for (int i = 0; i < 4; i += 2) {
+        b[i] = _mm256_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    a[0] = _mm256_unpacklo_epi64(b[0], b[2]);
+    a[1] = _mm256_unpackhi_epi64(b[0], b[2]);
+    a[2] = _mm256_unpacklo_epi64(b[1], b[3]);
+    a[3] = _mm256_unpackhi_epi64(b[1], b[3]);
+    for (int i = 0; i < 4; i++) {
+        w[i] = vb_field(a[i], 0, 15);
+        w[i + 4] = vb_field(a[i], 4, 15);
+    }
+    if (!bits_at)
+        return;
+    const __m256i bits = load_words(rows, bits_at), sixteen = _mm256_set1_epi8(16);
+    for (int i = 0; i < 8; i++) { /* group i: bits 4i .. 4i + 3 of each lane */
+        const __m256i bit = _mm256_set1_epi32(i % 2 ? (int)0x80402010u : 0x08040201);
+        const __m256i byte_of = _mm256_add_epi8(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c),
+                                                _mm256_set1_epi8((char)(i / 2)));
+        const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(bits, byte_of), bit), bit);
+        w[i] = _mm256_or_si256(w[i], _mm256_and_si256(set, sixteen));
     }
 }
 
@@ -211,6 +286,14 @@ static INLINE vi vp_dot(vb pairs, const int16_t other[2]) /* lane i: pairs[i][0]
 /* ---- i32 and byte products ---- */
 static INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 static INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+static INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+static INLINE vi vi_set1(int a) { return _mm256_set1_epi32(a); }
+/* Lane i: bits 4i .. 4i + 3. */
+static INLINE vi vi_nibbles(uint32_t word)
+{
+    const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    return _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), shifts), _mm256_set1_epi32(15));
+}
 static INLINE vb four_of(const int8_t *a)
 {
     int four;
@@ -221,7 +304,12 @@ static INLINE vb four_of(const int8_t *a)
  * whole sum): a pair is at most 2 * 63 * 127, two pairs still fit in 16 bits. */
 static INLINE vsum vsum_mul_u8(vb w, const int8_t *a) { return _mm256_maddubs_epi16(w, four_of(a)); }
 static INLINE vsum vsum_mul_s8(vb w, const int8_t *a) { return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four_of(a), w)); }
+/* w <= 127 counts as negative where the top bit of the byte of `signs` is set; no byte of `signs` is 0. */
+static INLINE vsum vsum_mul_signed(vb w, vb signs, const int8_t *a) { return _mm256_maddubs_epi16(w, _mm256_sign_epi8(four_of(a), signs)); }
+static INLINE vb vb_signed(vb w, vb signs) { return _mm256_sign_epi8(w, signs); } /* as vsum_mul_signed counts them */
 static INLINE vsum vsum_add(vsum a, vsum b) { return _mm256_add_epi16(a, b); }
+static INLINE vsum vsum_here(vsum a) { return vb_here(a); }
+static INLINE vi vi_here(vi a) { return vb_here(a); }
 /* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
 static INLINE vi vsum_total(vsum a, vb scale) { return _mm256_madd_epi16(a, scale); }
 #endif

@@ -62,7 +62,7 @@ static bl_status copy_part(const struct bl_graph *g, uint32_t first, uint32_t en
     for (uint32_t v = 0; v < g->n_values; v++)
         part->values[v].producer = BL_NO_ID;
     struct bl_node border = {.out = BL_NO_ID, .layer = BL_NO_ID, .block = BL_NO_ID, .line = g->nodes[first].line};
-    border.weight.tensor = border.bias.tensor = BL_NO_ID;
+    border.weight.tensor = border.bias.tensor = border.up.tensor = BL_NO_ID;
     border.op = BL_NODE_IMPORT;
     for (uint32_t v = 0; v < g->n_values; v++) {
         border.out = v;
@@ -71,7 +71,7 @@ static bl_status copy_part(const struct bl_graph *g, uint32_t first, uint32_t en
     }
     for (uint32_t i = first; i < end; i++)
         add_node(part, &g->nodes[i]);
-    border = (struct bl_node){.op = BL_NODE_EXPORT, .n_in = 1, .out = BL_NO_ID, .weight = border.weight, .bias = border.bias, .layer = BL_NO_ID,
+    border = (struct bl_node){.op = BL_NODE_EXPORT, .n_in = 1, .out = BL_NO_ID, .weight = border.weight, .bias = border.bias, .up = border.up, .layer = BL_NO_ID,
                               .line = g->nodes[end - 1].line, .block = BL_NO_ID};
     for (uint32_t v = 0; v < g->n_values; v++) {
         border.in[0] = v;

@@ -57,6 +57,8 @@ static void print_node(const struct printer *p, const struct bl_node *n)
     }
     if (n->weight.tensor != BL_NO_ID)
         print_weight(p, &n->weight);
+    if (n->up.tensor != BL_NO_ID)
+        print_weight(p, &n->up);
     if (n->bias.tensor != BL_NO_ID)
         print_weight(p, &n->bias);
     if (n->op == BL_NODE_ATTENTION && n->params.attention.window)
@@ -143,6 +145,10 @@ static void dump_json(const struct printer *p)
                 bl_print(&p->out, ", \"weight\": ");
                 print_quoted(p, p->source->tensor_name(p->source->user, n->weight.tensor));
             }
+            if (n->up.tensor != BL_NO_ID) {
+                bl_print(&p->out, ", \"up\": ");
+                print_quoted(p, p->source->tensor_name(p->source->user, n->up.tensor));
+            }
             if (n->out != BL_NO_ID)
                 bl_print(&p->out, ", \"out\": %u, \"columns\": %u, \"format\": \"%s\"", n->out, p->g->values[n->out].columns,
                       bl_formats[p->g->values[n->out].format].name);
@@ -154,20 +160,31 @@ static void dump_json(const struct printer *p)
 }
 
 /* The same graph under every schedule: what grouping and lanes save, for one token and for one attention block. */
+static bl_status dump_schedules(const struct bl_graph *g, enum bl_schedule_kind chosen, const struct bl_printer *out)
+{
+    bl_print(out, "%-16s %9s %6s %7s %6s   attention block of layer 0\n", "schedule", "launches", "lanes", "steps", "idle");
+    for (int k = 0; k < BL_SCHEDULE_COUNT; k++) {
+        struct bl_schedule *s;
+        BL_TRY(bl_schedule_create(g, (enum bl_schedule_kind)k, &s));
+        uint32_t launches, steps;
+        bl_schedule_block_steps(g, s, 0, &launches, &steps);
+        bl_print(out, "%-16s %9u %6u %7u %4.0f %%   %u launches, %u steps%s\n", bl_schedule_name(s->kind), s->n_launches, s->n_lanes, s->n_steps,
+                 100 * bl_schedule_idle(g, s), launches, steps, s->kind == chosen ? "   (chosen)" : "");
+        bl_schedule_destroy(s);
+    }
+    return BL_OK;
+}
+
+bl_status bl_graph_dump_schedules(const struct bl_graph *graph, enum bl_schedule_kind chosen, bl_text_fn write, void *user)
+{
+    const struct bl_printer out = {write, user};
+    return dump_schedules(graph, chosen, &out);
+}
+
 static bl_status dump_stats(const struct printer *p)
 {
     bl_print(&p->out, "graph %s: %u nodes, %u values, %u KV layers\n", p->g->text_name, p->g->n_nodes, p->g->n_values, p->g->n_kv_layers);
-    bl_print(&p->out, "%-16s %9s %6s %7s %6s   attention block of layer 0\n", "schedule", "launches", "lanes", "steps", "idle");
-    for (int k = 0; k < BL_SCHEDULE_COUNT; k++) {
-        struct bl_schedule *s;
-        BL_TRY(bl_schedule_create(p->g, (enum bl_schedule_kind)k, &s));
-        uint32_t launches, steps;
-        bl_schedule_block_steps(p->g, s, 0, &launches, &steps);
-        bl_print(&p->out, "%-16s %9u %6u %7u %4.0f %%   %u launches, %u steps%s\n", bl_schedule_name(s->kind), s->n_launches, s->n_lanes, s->n_steps,
-                 100 * bl_schedule_idle(p->g, s), launches, steps,
-              s->kind == p->s->kind ? "   (chosen)" : "");
-        bl_schedule_destroy(s);
-    }
+    BL_TRY(dump_schedules(p->g, p->s->kind, &p->out));
     uint32_t count[BL_NODE_OP_COUNT] = {0};
     for (uint32_t i = 0; i < p->g->n_nodes; i++)
         count[p->g->nodes[i].op]++;

@@ -31,6 +31,7 @@ struct draft {
         struct bl_params_rope_table rope_table;
         struct bl_params_rope rope;
         struct bl_params_kv_store kv_store;
+        struct bl_params_rope_store rope_store;
         struct bl_params_attention attention;
         struct bl_params_unary unary;
         struct bl_params_binary binary;
@@ -153,6 +154,17 @@ static bl_status draft_node(const struct emitter *e, const struct bl_node *n, st
         d->push_bytes = sizeof d->push.kv_store;
         d->size[0] = n->params.kv_store.heads;
         break;
+    case BL_NODE_ROPE_STORE:
+        d->key.op = BL_OP_ROPE_STORE;
+        d->key.weight = (uint8_t)e->t->kv_format;
+        bind_value(e, d, n->out, BL_WRITE);
+        bind_pages(e, d, n->layer, 0, BL_WRITE);
+        bind_pages(e, d, n->layer, 1, BL_WRITE);
+        d->push.rope_store = n->params.rope_store;
+        d->push.rope_store.n_pages = e->t->n_pages;
+        d->push_bytes = sizeof d->push.rope_store;
+        d->size[0] = n->params.rope_store.n_head + 2 * n->params.rope_store.n_head_kv;
+        return BL_OK; /* its value is not the last binding */
     case BL_NODE_ATTENTION:
         d->key.op = BL_OP_ATTENTION;
         d->key.weight = (uint8_t)e->t->kv_format;
@@ -191,6 +203,7 @@ static bl_status draft_node(const struct emitter *e, const struct bl_node *n, st
         break;
     case BL_NODE_EMBED: /* these have emitters of their own */
     case BL_NODE_LINEAR:
+    case BL_NODE_LINEAR_GLU:
     case BL_NODE_IMPORT:
     case BL_NODE_EXPORT:
     case BL_NODE_OP_COUNT:
@@ -264,19 +277,19 @@ static bl_status record(struct emitter *e, uint32_t index, const struct draft *d
 }
 
 /* How many rows of a matrix one binding holds; matrices beyond it are worked on in pieces. */
-static bl_status rows_per_binding(const struct emitter *e, const struct bl_node *n, uint32_t *rows)
+static bl_status rows_per_binding(const struct emitter *e, const struct bl_weight *w, uint32_t line, uint32_t *rows)
 {
-    *rows = n->weight.rows;
-    if (n->weight.format == BL_FMT_BX) /* one blob, one binding: bind_weight looks whether it fits */
+    *rows = w->rows;
+    if (w->format == BL_FMT_BX) /* one blob, one binding: bind_weight looks whether it fits */
         return BL_OK;
-    const struct bl_format_info *format = &bl_formats[n->weight.format];
+    const struct bl_format_info *format = &bl_formats[w->format];
     uint64_t limit = bl_device_caps(e->t->device)->max_binding_bytes;
-    uint64_t row_bytes = (uint64_t)n->weight.columns / format->block_elements * format->block_bytes, fit = limit / row_bytes;
-    if (limit == 0 || fit >= n->weight.rows)
+    uint64_t row_bytes = (uint64_t)w->columns / format->block_elements * format->block_bytes, fit = limit / row_bytes;
+    if (limit == 0 || fit >= w->rows)
         return BL_OK;
     *rows = (uint32_t)fit / BL_LINEAR_ALIGN * BL_LINEAR_ALIGN;
     if (*rows == 0)
-        BL_FAIL(BL_ELIMIT, "%s:%u: %u rows of %llu bytes do not fit the device's largest binding, %llu bytes", e->g->text_name, n->line, BL_LINEAR_ALIGN,
+        BL_FAIL(BL_ELIMIT, "%s:%u: %u rows of %llu bytes do not fit the device's largest binding, %llu bytes", e->g->text_name, line, BL_LINEAR_ALIGN,
                 (unsigned long long)row_bytes, (unsigned long long)limit);
     return BL_OK;
 }
@@ -285,7 +298,7 @@ static bl_status emit_embed(struct emitter *e, uint32_t index)
 {
     const struct bl_node *n = &e->g->nodes[e->s->launches[index].nodes[0]];
     uint32_t step;
-    BL_TRY(rows_per_binding(e, n, &step));
+    BL_TRY(rows_per_binding(e, &n->weight, n->line, &step));
     for (uint32_t first = 0, count; first < n->weight.rows; first += count) {
         count = n->weight.rows - first < step ? n->weight.rows - first : step;
         struct bl_weight piece = n->weight;
@@ -324,12 +337,19 @@ static void begin_linear(const struct emitter *e, const struct bl_node *first, s
     d->size[1] = m;
 }
 
-/* The same value from its column `first` on; rows stay as far apart. */
+/* The same value from its column `first` on, a multiple of BL_Q8_COLUMNS; rows stay as far apart. */
 static void bind_columns(const struct emitter *e, struct draft *d, uint32_t value, uint32_t first, bl_access access)
 {
+    uint64_t skipped = format_of(e, value) == BL_FMT_Q8 ? first / BL_Q8_COLUMNS * sizeof(struct bl_q8_block) : (uint64_t)first * 4;
     bind_value(e, d, value, access);
-    d->bindings[d->n_bindings - 1].offset += (uint64_t)first * 4;
-    d->bindings[d->n_bindings - 1].bytes -= (uint64_t)first * 4;
+    d->bindings[d->n_bindings - 1].offset += skipped;
+    d->bindings[d->n_bindings - 1].bytes -= skipped;
+}
+
+static void add_format(struct draft *d, enum bl_format format)
+{
+    bool same = d->key.weight == BL_FMT_NONE || d->key.weight == format;
+    d->key.weight = (uint8_t)(same ? format : BL_FMT_MIX);
 }
 
 /* Outputs first .. first + count of one linear. */
@@ -354,8 +374,7 @@ static bl_status add_segment(const struct emitter *e, struct draft *d, const str
         bind_none(d);
     bind_columns(e, d, n->out, first, BL_WRITE);
     d->size[0] += round_up(count, BL_LINEAR_ALIGN);
-    bool same = d->key.weight == BL_FMT_NONE || d->key.weight == n->weight.format;
-    d->key.weight = (uint8_t)(same ? n->weight.format : BL_FMT_MIX);
+    add_format(d, n->weight.format);
     return BL_OK;
 }
 
@@ -367,7 +386,7 @@ static bl_status emit_linear(struct emitter *e, uint32_t index)
     for (uint32_t i = 0; i < launch->n_nodes; i++) {
         const struct bl_node *n = &e->g->nodes[launch->nodes[i]];
         uint32_t step;
-        BL_TRY(rows_per_binding(e, n, &step));
+        BL_TRY(rows_per_binding(e, &n->weight, n->line, &step));
         for (uint32_t first = 0, count; first < n->weight.rows; first += count) {
             count = n->weight.rows - first < step ? n->weight.rows - first : step;
             if (d.push.linear.n_segments == BL_LINEAR_SEGMENTS) {
@@ -378,6 +397,44 @@ static bl_status emit_linear(struct emitter *e, uint32_t index)
         }
     }
     return record(e, index, &d);
+}
+
+/* Gate and up side by side; in pieces of as many rows as one binding holds of both. */
+static bl_status emit_linear_glu(struct emitter *e, uint32_t index)
+{
+    const struct bl_node *n = &e->g->nodes[e->s->launches[index].nodes[0]];
+    const struct bl_weight *sides[2] = {&n->weight, &n->up};
+    uint32_t step, up_step;
+    BL_TRY(rows_per_binding(e, sides[0], n->line, &step));
+    BL_TRY(rows_per_binding(e, sides[1], n->line, &up_step));
+    step = step < up_step ? step : up_step;
+    for (uint32_t first = 0, count; first < n->weight.rows; first += count) {
+        count = n->weight.rows - first < step ? n->weight.rows - first : step;
+        struct draft d;
+        begin_linear(e, n, &d);
+        d.push.linear.n_segments = 2;
+        d.push.linear.glu = BL_LINEAR_GLU | n->params.glu.kind | (format_of(e, n->out) == BL_FMT_Q8 ? BL_LINEAR_GLU_Q8 : 0u);
+        d.push.linear.segment[0].stride = n->weight.rows;
+        for (uint32_t s = 0; s < 2; s++) {
+            struct bl_weight piece = *sides[s];
+            piece.first_row += first;
+            piece.rows = count;
+            d.push.linear.first_row[s] = piece.format == BL_FMT_BX ? piece.first_row : 0;
+            d.push.linear.segment[s].n = count;
+            d.push.linear.segment[s].format = piece.format;
+            BL_TRY(bind_weight(e, &d, &piece, false));
+            bind_none(&d);
+            bind_none(&d);
+            if (s == 0)
+                bind_columns(e, &d, n->out, first, BL_WRITE);
+            else
+                bind_none(&d);
+            add_format(&d, piece.format);
+        }
+        d.size[0] = round_up(count, BL_LINEAR_ALIGN);
+        BL_TRY(record(e, index, &d));
+    }
+    return BL_OK;
 }
 
 /* A value that crosses the border of a part. */
@@ -399,6 +456,8 @@ static bl_status emit_launch(struct emitter *e, uint32_t index)
     const struct bl_node *first = &e->g->nodes[e->s->launches[index].nodes[0]];
     if (first->op == BL_NODE_LINEAR)
         return emit_linear(e, index);
+    if (first->op == BL_NODE_LINEAR_GLU)
+        return emit_linear_glu(e, index);
     if (first->op == BL_NODE_EMBED)
         return emit_embed(e, index);
     if (first->op == BL_NODE_IMPORT || first->op == BL_NODE_EXPORT)

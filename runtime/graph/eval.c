@@ -218,7 +218,7 @@ bl_status bl_graph_parse(const char *text, uint64_t text_bytes, const char *text
     if (status == BL_OK)
         status = run(in);
     for (uint32_t i = 0; status == BL_OK && !allow_unused && i < source->n_tensors; i++)
-        if (!g->tensor_used[i] && source->tensor_name(source->user, i))
+        if (!g->tensor_used[i] && !(source->is_table && source->is_table(source->user, i)))
             status = bl_error_push(BL_EFORMAT, __FILE__, __LINE__, "%s: tensor '%s' is used by no op of graph %s: the answers would be wrong",
                                    source->name, source->tensor_name(source->user, i), g->text_name);
 out:

@@ -27,7 +27,7 @@ static bl_status number_result(const struct bl_eval *e, double number, const cha
 static bl_status add_unary(struct bl_eval *e, uint32_t x, enum bl_unary kind, double a, struct bl_val *out)
 {
     const struct bl_value *value = &e->graph->values[x];
-    struct bl_node node = {.op = BL_NODE_UNARY, .n_in = 1, .in = {x}, .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID, .layer = BL_NO_ID,
+    struct bl_node node = {.op = BL_NODE_UNARY, .n_in = 1, .in = {x}, .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID, .up.tensor = BL_NO_ID, .layer = BL_NO_ID,
                            .line = e->line, .block = e->block};
     node.params.unary = (struct bl_params_unary){value->columns, value->rows, kind, (float)a};
     *out = (struct bl_val){.kind = BL_VAL_VALUE};
@@ -53,7 +53,7 @@ static bl_status binary_values(struct bl_eval *e, uint32_t kind, const struct bl
 {
     struct bl_graph *g = e->graph;
     const struct bl_value *x = &g->values[a->id];
-    struct bl_node node = {.op = BL_NODE_BINARY, .n_in = 1, .in = {a->id}, .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID,
+    struct bl_node node = {.op = BL_NODE_BINARY, .n_in = 1, .in = {a->id}, .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID, .up.tensor = BL_NO_ID,
                            .layer = BL_NO_ID, .line = e->line, .block = e->block};
     node.params.binary = (struct bl_params_binary){x->columns, x->rows, kind, 0};
     if (b->kind == BL_VAL_TENSOR) {
@@ -179,7 +179,7 @@ static bl_status need_tensor(const struct bound *b, uint32_t slot, const char *n
 static struct bl_node new_node(const struct bound *b, enum bl_node_op op, uint32_t n_in)
 {
     struct bl_node node = {.op = op, .n_in = n_in, .in = {BL_NO_ID, BL_NO_ID, BL_NO_ID, BL_NO_ID}, .out = BL_NO_ID,
-                           .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID, .layer = BL_NO_ID, .line = b->e->line, .block = b->e->block};
+                           .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID, .up.tensor = BL_NO_ID, .layer = BL_NO_ID, .line = b->e->line, .block = b->e->block};
     return node;
 }
 

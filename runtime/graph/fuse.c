@@ -79,6 +79,54 @@ static bool fuse_quantize(struct bl_graph *g, struct bl_node *n, const struct us
     return true;
 }
 
+/* silu(linear(x, gate)) * linear(x, up): one launch over both matrices, which writes the product. It stands where the product stood. */
+static bool fuse_linear_glu(struct bl_graph *g, struct bl_node *n, const struct uses *uses)
+{
+    if (n->op != BL_NODE_GLU || n->in[0] == n->in[1])
+        return false;
+    struct bl_node *gate = producer(g, n->in[0]), *up = producer(g, n->in[1]);
+    for (uint32_t side = 0; side < 2; side++) {
+        const struct bl_node *linear = side ? up : gate;
+        if (!linear || linear->op != BL_NODE_LINEAR || linear->in[1] != BL_NO_ID || linear->bias.tensor != BL_NO_ID || uses->count[n->in[side]] != 1)
+            return false;
+    }
+    if (gate->in[0] != up->in[0] || !bl_formats_mix(gate->weight.format, up->weight.format))
+        return false;
+    uint32_t x = gate->in[0];
+    n->op = BL_NODE_LINEAR_GLU;
+    n->n_in = 1;
+    n->in[0] = x;
+    n->in[1] = BL_NO_ID;
+    n->weight = gate->weight;
+    n->up = up->weight;
+    gate->dead = up->dead = true;
+    return true;
+}
+
+/* The rotations of q and k and the stores of k and v before an attention become one node, in the place of the second store. A norm between
+ * a linear and its rotation stays where it is; a head that is not rotated leaves all of them as they are. */
+static bool fuse_rope_store(struct bl_graph *g, struct bl_node *n, const struct uses *uses)
+{
+    if (n->op != BL_NODE_ATTENTION || n - g->nodes < 2)
+        return false;
+    struct bl_node *v = n - 1, *k = n - 2, *rope_q = producer(g, n->in[0]), *rope_k;
+    if (v->op != BL_NODE_KV_STORE || v->kv_part != 1 || v->layer != n->layer || k->op != BL_NODE_KV_STORE || k->kv_part != 0 || k->layer != n->layer)
+        return false;
+    rope_k = producer(g, k->in[0]);
+    if (!rope_q || rope_q->op != BL_NODE_ROPE || uses->count[n->in[0]] != 1 || !rope_k || rope_k->op != BL_NODE_ROPE || uses->count[k->in[0]] != 1)
+        return false;
+    const struct bl_params_attention *shape = &n->params.attention;
+    const struct bl_params_rope *q_turns = &rope_q->params.rope, *k_turns = &rope_k->params.rope;
+    if (rope_q->in[1] != rope_k->in[1] || q_turns->d_head != shape->d_k || k_turns->d_head != shape->d_k || q_turns->n_rot != k_turns->n_rot ||
+        q_turns->layout != k_turns->layout)
+        return false;
+    *v = (struct bl_node){.op = BL_NODE_ROPE_STORE, .n_in = 4, .in = {rope_q->in[0], rope_k->in[0], v->in[0], rope_q->in[1]}, .out = n->in[0],
+                          .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID, .up.tensor = BL_NO_ID, .layer = n->layer, .line = n->line, .block = n->block,
+                          .params.rope_store = {shape->n_head, shape->n_head_kv, shape->d_k, shape->d_v, q_turns->n_rot, q_turns->layout, 0}};
+    k->dead = rope_q->dead = rope_k->dead = true;
+    return true;
+}
+
 static const struct rule {
     const char *name;
     bool (*apply)(struct bl_graph *g, struct bl_node *n, const struct uses *uses);
@@ -86,6 +134,8 @@ static const struct rule {
     {"glu", fuse_glu},
     {"residual", fuse_residual},
     {"quantize", fuse_quantize},
+    {"linear_glu", fuse_linear_glu},
+    {"rope_store", fuse_rope_store},
 };
 
 static void count_uses(const struct bl_graph *g, uint32_t *count)

@@ -42,19 +42,22 @@ struct bl_graph_source {
     bl_status (*key)(void *user, const char *key, uint64_t index, struct bl_graph_key *out);
     bool (*tensor)(void *user, const char *name, struct bl_graph_tensor *out);
     uint32_t n_tensors;
-    const char *(*tensor_name)(void *user, uint32_t id); /* NULL: a table of other tensors, which no text names */
+    const char *(*tensor_name)(void *user, uint32_t id);
     /* Numbers first .. first + n of a small f32, f16 or bf16 tensor; another type is an error. */
     bl_status (*numbers)(void *user, uint32_t id, uint64_t first, uint32_t n, float *out);
+    /* Whether a tensor belongs to other tensors, so that no text names it. NULL: none does. */
+    bool (*is_table)(void *user, uint32_t id);
 };
 
 /* ---- the graph ---- */
 
 /* X(NAME, name): ops of nodes; the same words in dumps. LINEAR becomes matvec or matmul when a list is recorded. IMPORT and EXPORT are
- * copies at the border of a part (cut.c): from memory that the host fills, to memory that the host reads. */
+ * copies at the border of a part (cut.c): from memory that the host fills, to memory that the host reads. ROPE_STORE and LINEAR_GLU are
+ * made by rewrites only; the latter is a grouped linear of two matrices with a glu at its end. */
 #define BL_NODE_OPS(X)                                                                                                          \
     X(EMBED, embed) X(LINEAR, linear) X(QUANTIZE, quantize) X(STAGE, stage) X(RMS_NORM, rms_norm) X(LAYER_NORM, layer_norm) X(ROPE_TABLE, rope_table) \
-    X(ROPE, rope) X(KV_STORE, kv_store) X(ATTENTION, attention) X(UNARY, unary) X(BINARY, binary) X(GLU, glu) X(SELECT, select) \
-    X(IMPORT, import) X(EXPORT, export)
+    X(ROPE, rope) X(KV_STORE, kv_store) X(ROPE_STORE, rope_store) X(ATTENTION, attention) X(UNARY, unary) X(BINARY, binary) X(GLU, glu) \
+    X(LINEAR_GLU, linear_glu) X(SELECT, select) X(IMPORT, import) X(EXPORT, export)
 enum bl_node_op {
 #define BL_NODE_ENUM(NAME, name) BL_NODE_##NAME,
     BL_NODE_OPS(BL_NODE_ENUM)
@@ -83,11 +86,13 @@ enum { BL_NODE_MAX_IN = 4 };
 struct bl_node {
     enum bl_node_op op;
     uint32_t n_in;
-    uint32_t in[BL_NODE_MAX_IN]; /* values. linear: x, residual or BL_NO_ID. rope: x, table. attention: q. glu: gate, up */
+    uint32_t in[BL_NODE_MAX_IN]; /* values. linear: x, residual or BL_NO_ID. rope: x, table. rope_store: q, k, v, table.
+                                  * attention: q. glu: gate, up */
     uint32_t out;                /* value; BL_NO_ID for kv_store and export */
     struct bl_weight weight, bias;
+    struct bl_weight up;         /* linear_glu: the second matrix, `weight` is the gate's; else absent */
     uint32_t constant;           /* rope_table: first word of its turns in the graph's constants */
-    uint32_t layer;              /* kv_store, attention: which KV layer; else BL_NO_ID */
+    uint32_t layer;              /* kv_store, rope_store, attention: which KV layer; else BL_NO_ID */
     uint32_t kv_part;            /* kv_store: 0 = keys, 1 = values */
     union {                      /* rows fields are filled when recorded */
         struct bl_params_embed embed;
@@ -96,6 +101,7 @@ struct bl_node {
         struct bl_params_rope_table rope_table;
         struct bl_params_rope rope;
         struct bl_params_kv_store kv_store;
+        struct bl_params_rope_store rope_store;
         struct bl_params_attention attention;
         struct bl_params_unary unary;
         struct bl_params_binary binary;
@@ -244,6 +250,8 @@ bl_status bl_emit_list(const struct bl_graph *graph, const struct bl_schedule *s
                        const struct bl_emit_target *target, uint32_t rows, uint32_t out_rows, bl_list **out) BL_MUST_USE;
 
 /* ---- dumps ---- */
+/* Launches, lanes and steps of the graph and of its first attention block, by schedule. */
+bl_status bl_graph_dump_schedules(const struct bl_graph *graph, enum bl_schedule_kind chosen, bl_text_fn write, void *user) BL_MUST_USE;
 enum bl_dump_kind { BL_DUMP_TEXT, BL_DUMP_DOT, BL_DUMP_JSON, BL_DUMP_STATS };
 bl_status bl_graph_dump(const struct bl_graph *graph, const struct bl_schedule *schedule, const struct bl_graph_source *source,
                         enum bl_dump_kind kind, bl_text_fn write, void *user) BL_MUST_USE;

@@ -22,8 +22,8 @@ static bool wants(const struct bl_graph *g, const struct bl_node *n, bool q8)
 static bl_status make_input(struct bl_graph *g, const struct bl_node *linear, bool q8, uint32_t *value)
 {
     uint32_t x = linear->in[0], columns = g->values[x].columns;
-    struct bl_node node = {.op = BL_NODE_QUANTIZE, .n_in = 1, .in = {x}, .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID, .layer = BL_NO_ID,
-                           .line = linear->line, .block = linear->block};
+    struct bl_node node = {.op = BL_NODE_QUANTIZE, .n_in = 1, .in = {x}, .weight.tensor = BL_NO_ID, .bias.tensor = BL_NO_ID, .up.tensor = BL_NO_ID,
+                           .layer = BL_NO_ID, .line = linear->line, .block = linear->block};
     if (linear->weight.format == BL_FMT_BX) {
         const uint32_t blocks = (columns + BL_Q8_COLUMNS - 1) / BL_Q8_COLUMNS;
         node.op = BL_NODE_STAGE;

@@ -33,8 +33,7 @@ static bool may_group(const struct bl_node *a, const struct bl_node *b)
 {
     if (a->op != BL_NODE_LINEAR || b->op != BL_NODE_LINEAR || a->in[0] != b->in[0] || a->in[1] != BL_NO_ID || b->in[1] != BL_NO_ID)
         return false;
-    return a->weight.format == b->weight.format ||
-           (bl_formats[a->weight.format].is_quantized && bl_formats[b->weight.format].is_quantized);
+    return bl_formats_mix(a->weight.format, b->weight.format);
 }
 
 static bl_status make_launches(const struct bl_graph *g, struct bl_schedule *s)
@@ -121,6 +120,10 @@ static void node_accesses(const struct bl_graph *g, const struct bl_node *n, str
     }
     if (n->op == BL_NODE_KV_STORE)
         on_write(d, g->n_values + 2 * n->layer + n->kv_part, launch);
+    if (n->op == BL_NODE_ROPE_STORE) {
+        on_write(d, g->n_values + 2 * n->layer, launch);
+        on_write(d, g->n_values + 2 * n->layer + 1, launch);
+    }
     if (n->out != BL_NO_ID)
         on_write(d, n->out, launch);
 }
@@ -168,8 +171,8 @@ static uint64_t launch_cost(const struct bl_graph *g, const struct bl_launch *l)
     for (uint32_t k = 0; k < l->n_nodes; k++) {
         const struct bl_node *n = &g->nodes[l->nodes[k]];
         cost += n->out == BL_NO_ID ? 0 : g->values[n->out].columns;
-        if (n->op == BL_NODE_LINEAR)
-            cost += (uint64_t)n->weight.rows * n->weight.columns / 2;
+        if (n->op == BL_NODE_LINEAR || n->op == BL_NODE_LINEAR_GLU)
+            cost += (uint64_t)n->weight.rows * n->weight.columns / (n->op == BL_NODE_LINEAR ? 2 : 1);
     }
     return cost;
 }

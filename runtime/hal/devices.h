@@ -17,12 +17,16 @@ void bl_device_missing(uint32_t above, char out[256]);
 bl_status bl_time_list(bl_queue *queue, bl_list *list, bl_status status, double *best) BL_MUST_USE;
 
 /* tune.c: where caps.n_ways says that kernels come in several ways, races them: a digit per class of kernels, 0 for the back end's own
- * choice. A way that computes a known case wrongly is left out; BL_EUNSUPPORTED when none is right. Takes a second or so. */
+ * choice. A way that computes a known case wrongly is left out, and with `exact` one of caps.ways_inexact; BL_EUNSUPPORTED when none is
+ * left. Takes a second or so. */
 #define BL_KERNEL_CLASSES 7u
 #define BL_WAYS_TEXT (BL_KERNEL_CLASSES + 1)
-bl_status bl_device_tune(bl_device *device, char out[BL_WAYS_TEXT]) BL_MUST_USE;
-/* Uses what a race found, for kernels that are asked for from now on; false, and nothing is changed, when the text is not of that form. */
-bool bl_device_use_ways(bl_device *device, const char *ways);
+bl_status bl_device_tune(bl_device *device, bool exact, char out[BL_WAYS_TEXT]) BL_MUST_USE;
+/* Uses what a race found, for kernels that are asked for from now on; false, and nothing is changed, when the text is not of that form or
+ * names a way that `exact` leaves out. */
+bool bl_device_use_ways(bl_device *device, bool exact, const char *ways);
+/* Whether some class of kernels is made in a way that is not exact. */
+bool bl_device_is_inexact(const bl_device *device);
 /* The class of a key; BL_KERNEL_CLASSES when it is in none. */
 uint32_t bl_kernel_class(struct bl_kernel_key key);
 #endif

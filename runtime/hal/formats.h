@@ -1,6 +1,7 @@
 /* formats.h: the formats of formats.def as an enum and as data. Owns the block geometry; knows no kernel and no file. */
 #ifndef BL_HAL_FORMATS_H
 #define BL_HAL_FORMATS_H
+#include <stdbool.h>
 #include <stdint.h>
 
 enum bl_format {
@@ -25,6 +26,12 @@ struct bl_format_info {
 
 /* Indexed by enum bl_format. */
 extern const struct bl_format_info bl_formats[BL_FMT_COUNT];
+
+/* May matrices of these two formats be in one launch? Their key is then the common format's, or mix. */
+static inline bool bl_formats_mix(enum bl_format a, enum bl_format b)
+{
+    return a == b || (bl_formats[a].is_quantized && bl_formats[b].is_quantized);
+}
 
 #define BL_GGML_I8 24u /* plain bytes: what carries X-bit matrices through other tools */
 /* BL_FMT_NONE when the id is none of ours. */

@@ -1,6 +1,7 @@
-/* tune.c: which of a device's ways of making a kernel is used. A back end may have several for a key (caps.n_ways), all with the same bits.
- * Each first computes a case whose answer is known; of those that are right the fastest is taken. Owns the classes of kernels that are raced
- * as one; uses the device like any client and knows no back end. */
+/* tune.c: which of a device's ways of making a kernel is used. A back end may have several for a key (caps.n_ways), all with the same bits
+ * but those of caps.ways_inexact. Each first computes a case whose answer is known; of those that are right the fastest is taken. Owns the
+ * classes of kernels that are raced as one, and how near a way that is not exact must come; uses the device like any client and knows no
+ * back end. */
 #include "base/error.h"
 #include "base/log.h"
 #include "hal/core.h"
@@ -35,6 +36,9 @@ uint32_t bl_kernel_class(struct bl_kernel_key key)
 /* ---- the cases ---- */
 
 #define COLUMNS 1024u
+#define INEXACT_NMSE 1e-6 /* of what a way that is not exact computes: a rounding to half floats of both factors is 1e-7 */
+#define MANY_UNITS 16u    /* a device of so many is not filled by the small case */
+#define MANY_TIMES 8u
 #define BLOCKS (COLUMNS / 32)
 enum { HEADS = 8, KV_HEADS = 4, HEAD = 64, POSITIONS = 1024, PAGES = POSITIONS / BL_KV_PAGE };
 struct q8_0 { /* f16 d, q[32] */
@@ -169,7 +173,7 @@ struct race {
     bl_device *device;
     bl_queue *queue;
     bl_buffer *buffers[BUFFERS];
-    const struct kernel_class *class;
+    struct kernel_class *class;
     uint32_t columns; /* of the output */
 };
 
@@ -246,18 +250,26 @@ static bl_status record_case(const struct race *r, bl_kernel *kernel, bl_list *l
     return bl_list_copy(list, r->buffers[READBACK], 0, r->buffers[OUTPUT], 0, bl_buffer_bytes(r->buffers[OUTPUT]), NULL, NULL);
 }
 
-static bool is_right(const struct race *r)
+static bool is_right(const struct race *r, bool is_inexact)
 {
     const float *y = bl_buffer_host(r->buffers[READBACK]);
-    for (uint32_t i = 0; i < r->class->rows * r->columns; i += i % 3 ? 37 : 2) {
+    const uint32_t n = r->class->rows * r->columns;
+    double error = 0, power = 0;
+    for (uint32_t i = 0; i < n; i += (i % 3 ? 37 : 2) + n / 8192) { /* some of all rows and places in a tile */
         const float right = r->class->op == BL_OP_ATTENTION ? right_mean(i)
                                                             : right_answer(r->class->activation == BL_FMT_Q8, i / r->columns, i % r->columns);
-        if (!(y[i] == right)) {
+        const double difference = (double)y[i] - (double)right;
+        error += difference * difference;
+        power += (double)right * (double)right;
+        if (!(y[i] == right) && !is_inexact) {
             bl_log(BL_LOG_WARNING, "element %u is %g, not %g", i, (double)y[i], (double)right);
             return false;
         }
     }
-    return true;
+    if (error <= INEXACT_NMSE * power) /* not so where one is NaN */
+        return true;
+    bl_log(BL_LOG_WARNING, "the mean error is %.3g of the answer, not %.3g", sqrt(error / power), sqrt(INEXACT_NMSE));
+    return false;
 }
 
 /* INFINITY: this way is not there, or wrong. */
@@ -278,19 +290,26 @@ static bl_status time_way(struct race *r, uint32_t way, double *seconds)
     BL_TRY(bl_list_begin(r->device, 0, &list));
     BL_TRY(bl_time_list(r->queue, list, record_case(r, kernel, list), seconds));
     BL_TRY(bl_buffer_sync(r->buffers[READBACK], 0, bl_buffer_bytes(r->buffers[READBACK]), false));
-    if (is_right(r))
+    if (is_right(r, r->device->caps.ways_inexact >> way & 1u))
         return BL_OK;
     *seconds = INFINITY;
     bl_log(BL_LOG_WARNING, "%s: %s in way %u computes a known case wrongly and is not used", r->device->core->id, kernel->name, way);
     return BL_OK;
 }
 
-static bl_status race_class(struct race *r, uint32_t *best_way)
+static bool may_use(const bl_device *device, uint32_t way, bool exact)
+{
+    return way <= device->caps.n_ways && !(exact && way < 32 && device->caps.ways_inexact >> way & 1u);
+}
+
+static bl_status race_class(struct race *r, bool exact, uint32_t *best_way)
 {
     double best = INFINITY, seconds;
     BL_TRY(prepare(r));
     *best_way = 0;
     for (uint32_t way = 1; way <= r->device->caps.n_ways; way++) {
+        if (!may_use(r->device, way, exact))
+            continue;
         BL_TRY(time_way(r, way, &seconds));
         if (seconds < best) {
             best = seconds;
@@ -300,23 +319,28 @@ static bl_status race_class(struct race *r, uint32_t *best_way)
     return BL_OK;
 }
 
-static bl_status run_race(bl_device *device, uint32_t c, uint32_t *way)
+static bl_status run_race(bl_device *device, uint32_t c, bool exact, uint32_t *way)
 {
-    struct race r = {.device = device, .class = &classes[c]};
+    struct kernel_class class = classes[c];
+    struct race r = {.device = device, .class = &class};
+    if (class.row_class == BL_ROWS_512 && device->caps.compute_units >= MANY_UNITS) {
+        class.rows *= MANY_TIMES;
+        class.outputs *= MANY_TIMES;
+    }
     bl_status status = bl_queue_create(device, BL_QUEUE_COMPUTE, &r.queue);
     if (status == BL_OK)
-        status = race_class(&r, way);
+        status = race_class(&r, exact, way);
     for (int b = 0; b < BUFFERS; b++)
         bl_buffer_destroy(r.buffers[b]);
     bl_queue_destroy(r.queue);
     return status;
 }
 
-bl_status bl_device_tune(bl_device *device, char out[static BL_WAYS_TEXT])
+bl_status bl_device_tune(bl_device *device, bool exact, char out[static BL_WAYS_TEXT])
 {
     for (uint32_t c = 0; c < BL_KERNEL_CLASSES; c++) {
         uint32_t way = 0;
-        BL_TRY(run_race(device, c, &way));
+        BL_TRY(run_race(device, c, exact, &way));
         if (!way)
             BL_FAIL(BL_EUNSUPPORTED, "%s: no kernel for class %u computes a known case rightly", device->core->id, c);
         out[c] = (char)('0' + way);
@@ -325,16 +349,26 @@ bl_status bl_device_tune(bl_device *device, char out[static BL_WAYS_TEXT])
     return BL_OK;
 }
 
-bool bl_device_use_ways(bl_device *device, const char *ways)
+bool bl_device_use_ways(bl_device *device, bool exact, const char *ways)
 {
     if (strlen(ways) != BL_KERNEL_CLASSES)
         return false;
     for (uint32_t c = 0; c < BL_KERNEL_CLASSES; c++)
-        if (ways[c] < '0' || ways[c] > '9' || (uint32_t)(ways[c] - '0') > device->caps.n_ways)
+        if (ways[c] < '0' || ways[c] > '9' || !may_use(device, (uint32_t)(ways[c] - '0'), exact))
             return false;
     pthread_mutex_lock(&device->core->kernel_lock);
     for (uint32_t c = 0; c < BL_KERNEL_CLASSES; c++)
         device->core->ways[c] = (uint16_t)(ways[c] - '0');
     pthread_mutex_unlock(&device->core->kernel_lock);
     return true;
+}
+
+bool bl_device_is_inexact(const bl_device *device)
+{
+    bool is_inexact = false;
+    pthread_mutex_lock(&device->core->kernel_lock);
+    for (uint32_t c = 0; c < BL_KERNEL_CLASSES; c++)
+        is_inexact = is_inexact || (device->caps.ways_inexact >> device->core->ways[c] & 1u);
+    pthread_mutex_unlock(&device->core->kernel_lock);
+    return is_inexact;
 }

@@ -37,12 +37,17 @@ static bool source_tensor(void *user, const char *name, struct bl_graph_tensor *
 
 static const char *source_tensor_name(void *user, uint32_t id)
 {
-    return bl_model_file_tensor_at(user, id)->is_table ? NULL : bl_model_file_tensor_at(user, id)->name;
+    return bl_model_file_tensor_at(user, id)->name;
 }
 
 static bl_status source_numbers(void *user, uint32_t id, uint64_t first, uint32_t n, float *out)
 {
     return bl_model_file_numbers(user, bl_model_file_tensor_at(user, id), first, n, out);
+}
+
+static bool source_is_table(void *user, uint32_t id)
+{
+    return bl_model_file_tensor_at(user, id)->is_table;
 }
 
 bl_status bl_graph_source_make(const struct bl_model_file *file, struct bl_arena *arena, struct bl_graph_source *out)
@@ -57,7 +62,7 @@ bl_status bl_graph_source_make(const struct bl_model_file *file, struct bl_arena
         BL_FAIL(BL_EFORMAT, "%s: offset %llu: general.architecture: %llu bytes, limit 64", bl_model_file_path(file),
                 (unsigned long long)meta->offset, (unsigned long long)bytes);
     *out = (struct bl_graph_source){(void *)(uintptr_t)file, bl_model_file_path(file), bl_arena_string(arena, text, bytes), source_key,
-                                    source_tensor, bl_model_file_tensor_count(file), source_tensor_name, source_numbers};
+                                    source_tensor, bl_model_file_tensor_count(file), source_tensor_name, source_numbers, source_is_table};
     if (!out->arch)
         BL_FAIL(BL_ENOMEM, "%s: no memory", bl_model_file_path(file));
     return BL_OK;

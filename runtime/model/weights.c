@@ -49,7 +49,7 @@ static bl_status want_vector(struct bl_weights *w, const struct bl_weight *weigh
 static bl_status want_node(struct bl_weights *w, const struct bl_node *n)
 {
     BL_TRY(want_vector(w, &n->bias));
-    if (n->op != BL_NODE_LINEAR && n->op != BL_NODE_EMBED && n->op != BL_NODE_STAGE)
+    if (n->op != BL_NODE_LINEAR && n->op != BL_NODE_LINEAR_GLU && n->op != BL_NODE_EMBED && n->op != BL_NODE_STAGE)
         BL_TRY(want_vector(w, &n->weight));
     return BL_OK;
 }
@@ -83,6 +83,7 @@ static bool *used_tensors(const struct bl_model_file *file, const struct bl_grap
     for (uint32_t i = first; used && i < end; i++) {
         use_tensor(&g->nodes[i].weight, used);
         use_tensor(&g->nodes[i].bias, used);
+        use_tensor(&g->nodes[i].up, used);
     }
     return used;
 }

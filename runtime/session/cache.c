@@ -1,24 +1,16 @@
-/* cache.c: see cache.h. Owns the file and its form; knows no key and no value. */
+/* cache.c: see cache.h. Owns the form of the file; knows no key and no value. */
 #include "session/cache.h"
 
+#include "base/kept_file.h"
 #include "base/log.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#define FILE_NAME "measured"
 #define FIRST_LINE "bitloom measured 1\n"
-enum { MOST_BYTES = 65536, PATH_BYTES = 4096 };
-
-static bool make_path(const char *folder, const char *name, char path[static PATH_BYTES])
-{
-    int n = snprintf(path, PATH_BYTES, "%s/%s", folder, name);
-    return n > 0 && n < PATH_BYTES;
-}
+enum { MOST_BYTES = 65536 };
 
 /* Every line has a key, one tab and a value, all of it printable. */
 static bool well_formed(const char *text, size_t n)
@@ -37,35 +29,15 @@ static bool well_formed(const char *text, size_t n)
 }
 
 /* The file as a terminated string, which the caller frees; NULL when there is none, or none that can be believed. */
-static char *read_file(const char *path)
+static char *read_text(const char *folder)
 {
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0) {
-        if (errno != ENOENT)
-            bl_log(BL_LOG_WARNING, "%s: left out: %s", path, strerror(errno));
-        return NULL;
-    }
-    const char *wrong = NULL;
-    char *text = malloc(MOST_BYTES + 1);
-    ssize_t n = 0;
-    if (!text || fstat(fd, &st) != 0)
-        wrong = "it cannot be read";
-    else if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
-        wrong = "not a file of this user alone";
-    else if (st.st_size > MOST_BYTES)
-        wrong = "larger than 64 KiB";
-    else if ((n = read(fd, text, MOST_BYTES)) < 0)
-        wrong = "it cannot be read";
-    else if (!well_formed(text, (size_t)n))
-        wrong = "not of the form that is written";
-    close(fd);
-    if (wrong) {
-        bl_log(BL_LOG_WARNING, "%s: left out: %s", path, wrong);
+    size_t n;
+    char *text = bl_kept_read(folder, FILE_NAME, MOST_BYTES, &n);
+    if (text && !well_formed(text, n)) {
+        bl_log(BL_LOG_WARNING, "%s/%s: left out: not of the form that is written", folder, FILE_NAME);
         free(text);
         return NULL;
     }
-    text[n] = 0;
     return text;
 }
 
@@ -81,8 +53,7 @@ static char *find(char *text, const char *key)
 
 bool bl_cache_get(const char *folder, const char *key, char *value, size_t bytes)
 {
-    char path[PATH_BYTES];
-    char *text = folder && make_path(folder, "measured", path) ? read_file(path) : NULL;
+    char *text = folder ? read_text(folder) : NULL;
     char *found = text ? find(text, key) : NULL;
     size_t n = found ? strcspn(found, "\n") : bytes;
     if (n < bytes) {
@@ -93,63 +64,32 @@ bool bl_cache_get(const char *folder, const char *key, char *value, size_t bytes
     return n < bytes;
 }
 
+static char *append(char *end, const char *from, size_t n)
+{
+    memcpy(end, from, n);
+    return end + n;
+}
+
 /* The old lines but that of `key`, and the new one; when they would be too many, the new one alone. */
-static bool write_lines(FILE *f, char *old, const char *key, const char *value)
-{
-    char *mine = old ? find(old, key) : NULL;
-    size_t n_old = old ? strlen(old) : 0;
-    fputs(FIRST_LINE, f);
-    if (old && n_old + strlen(key) + strlen(value) + 2 <= MOST_BYTES) {
-        char *begin = old + sizeof FIRST_LINE - 1, *cut = mine ? mine - strlen(key) - 1 : old + n_old, *after = mine ? strchr(mine, '\n') + 1 : cut;
-        fwrite(begin, 1, (size_t)(cut - begin), f);
-        fwrite(after, 1, (size_t)(old + n_old - after), f);
-    }
-    fprintf(f, "%s\t%s\n", key, value);
-    return fflush(f) == 0 && !ferror(f);
-}
-
-/* Each part of the path that is missing, for this user alone. */
-static void make_folders(const char *folder)
-{
-    char path[PATH_BYTES];
-    if (!make_path(folder, "", path))
-        return;
-    for (char *s = path + 1; *s; s++) {
-        if (*s != '/')
-            continue;
-        *s = 0;
-        mkdir(path, 0700);
-        *s = '/';
-    }
-}
-
 void bl_cache_put(const char *folder, const char *key, const char *value)
 {
-    char path[PATH_BYTES], temporary[PATH_BYTES];
     if (!folder)
         return;
-    if (!make_path(folder, "measured", path) || !make_path(folder, "measured-XXXXXX", temporary)) {
-        bl_log(BL_LOG_WARNING, "%.100s...: too long for a folder", folder);
-        return;
+    char *old = read_text(folder), *text = malloc(MOST_BYTES + strlen(key) + strlen(value) + sizeof FIRST_LINE + 2);
+    if (text) {
+        char *mine = old ? find(old, key) : NULL, *end = append(text, FIRST_LINE, sizeof FIRST_LINE - 1);
+        const size_t n_old = old ? strlen(old) : 0;
+        if (old && n_old + strlen(key) + strlen(value) + 2 <= MOST_BYTES) {
+            const char *begin = old + sizeof FIRST_LINE - 1, *cut = mine ? mine - strlen(key) - 1 : old + n_old, *after = mine ? strchr(mine, '\n') + 1 : cut;
+            end = append(end, begin, (size_t)(cut - begin));
+            end = append(end, after, (size_t)(old + n_old - after));
+        }
+        end = append(end, key, strlen(key));
+        *end++ = '\t';
+        end = append(end, value, strlen(value));
+        *end++ = '\n';
+        bl_kept_write(folder, FILE_NAME, text, (size_t)(end - text));
     }
-    make_folders(folder);
-    char *old = read_file(path);
-    int fd = mkstemp(temporary); /* 0600 */
-    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
-    bool ok = f && write_lines(f, old, key, value) && fsync(fd) == 0;
-    int error = errno;
-    if (f)
-        fclose(f);
-    else if (fd >= 0)
-        close(fd);
-    if (ok && rename(temporary, path) != 0) {
-        ok = false;
-        error = errno;
-    }
-    if (!ok) {
-        bl_log(BL_LOG_INFO, "%s: what was measured is not kept: %s", path, strerror(error));
-        if (fd >= 0)
-            unlink(temporary);
-    }
+    free(text);
     free(old);
 }

@@ -27,8 +27,8 @@ bl_status bl_compile(const struct bl_model_file *file, const struct bl_graph_sou
     struct bl_graph_text text;
     BL_TRY(bl_graph_text_find(file, source, own.text ? &own : NULL, &text));
     BL_TRY(bl_graph_parse(text.text, text.bytes, text.name, source, params->allow_unused, graph));
-    bl_status status = bl_graph_lower(*graph, params->q8);
-    if (status == BL_OK)
+    bl_status status = params->as_written ? BL_OK : bl_graph_lower(*graph, params->q8);
+    if (status == BL_OK && !params->as_written)
         status = bl_graph_fuse(*graph);
     if (status != BL_OK) {
         bl_graph_destroy(*graph);

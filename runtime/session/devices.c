@@ -50,13 +50,13 @@ static bl_status find_ways(const bl_model *m, struct bl_model_device *d)
     const bl_caps *caps = bl_device_caps(d->device);
     if (caps->n_ways < 2 || caps->software || !m->cache_dir)
         return BL_OK;
-    cache_key(d, "ways", key);
-    if (bl_cache_get(m->cache_dir, key, ways, sizeof ways) && bl_device_use_ways(d->device, ways))
+    cache_key(d, m->deterministic ? "exact ways" : "ways", key);
+    if (bl_cache_get(m->cache_dir, key, ways, sizeof ways) && bl_device_use_ways(d->device, m->deterministic, ways))
         return BL_OK;
-    BL_TRY(bl_device_tune(d->device, ways));
+    BL_TRY(bl_device_tune(d->device, m->deterministic, ways));
     bl_cache_put(m->cache_dir, key, ways);
     bl_log(BL_LOG_INFO, "%s: ways of the kernels, by class: %s", d->id, ways);
-    (void)bl_device_use_ways(d->device, ways); /* it is of that form */
+    (void)bl_device_use_ways(d->device, m->deterministic, ways); /* it is of that form */
     return BL_OK;
 }
 
@@ -64,6 +64,7 @@ static bl_status open_device(bl_model *m, struct bl_model_device *d)
 {
     bl_device_params params = m->device_params;
     params.device = d->id;
+    params.cache_dir = m->cache_dir;
     if (d->device)
         return BL_OK;
     BL_TRY(bl_device_open(&params, &d->device));
@@ -297,16 +298,22 @@ static bl_status does_not_fit(const struct plan *p)
             m->name, M(needed), M(p->scratch), p->takers[0]->id, p->n_takers > 1 ? " and others: the last has" : ":", M(p->free_bytes), M(p->margin), has_cpu(m) ? "" : "add cpu, or ");
 }
 
+static uint64_t matrix_bytes(const struct bl_weight *w)
+{
+    return (uint64_t)w->rows * w->columns / bl_formats[w->format].block_elements * bl_formats[w->format].block_bytes;
+}
+
 static bl_status measure_units(struct plan *p)
 {
     const bl_model *m = p->model;
     const struct bl_graph *g = m->graph;
     for (uint32_t i = 0; i < g->n_nodes; i++) {
-        const struct bl_weight *w = &g->nodes[i].weight;
         if (i == 0 || m->unit_of_node[i] != m->unit_of_node[i - 1])
             p->first_node[m->unit_of_node[i]] = i;
-        if (g->nodes[i].op == BL_NODE_LINEAR)
-            p->size[m->unit_of_node[i]] += (uint64_t)w->rows * w->columns / bl_formats[w->format].block_elements * bl_formats[w->format].block_bytes;
+        if (g->nodes[i].op == BL_NODE_LINEAR || g->nodes[i].op == BL_NODE_LINEAR_GLU)
+            p->size[m->unit_of_node[i]] += matrix_bytes(&g->nodes[i].weight);
+        if (g->nodes[i].op == BL_NODE_LINEAR_GLU)
+            p->size[m->unit_of_node[i]] += matrix_bytes(&g->nodes[i].up);
     }
     p->first_node[m->n_units] = g->n_nodes;
     return BL_OK;
@@ -347,6 +354,15 @@ static void say_schedule(bl_model *m, const struct bl_part *p)
         snprintf(m->schedule_text + n, sizeof m->schedule_text - n, "%s%s", n ? "; " : "", text);
 }
 
+/* Where answers are not the same bits for every way of cutting a prompt. */
+static void say_inexact(bl_model *m, const struct bl_part *p)
+{
+    if (!bl_device_is_inexact(p->on->device) || strstr(m->inexact, p->on->id))
+        return;
+    size_t n = strlen(m->inexact);
+    snprintf(m->inexact + n, sizeof m->inexact - n, "%s%s multiplies many rows in half floats", n ? "; " : "", p->on->id);
+}
+
 static bl_status build_parts(struct plan *p)
 {
     bl_model *m = p->model;
@@ -354,7 +370,7 @@ static bl_status build_parts(struct plan *p)
     m->parts = calloc(m->n_units, sizeof *m->parts);
     if (!m->parts)
         BL_FAIL(BL_ENOMEM, "%s: no memory for %u parts", bl_model_file_path(m->file), m->n_units);
-    m->placement[0] = m->schedule_text[0] = 0;
+    m->placement[0] = m->schedule_text[0] = m->inexact[0] = 0;
     for (uint32_t u = 0, end; u < m->n_units; u = end) {
         for (end = u + 1; end < m->n_units && device_of(p, end) == device_of(p, u);)
             end++;
@@ -365,6 +381,7 @@ static bl_status build_parts(struct plan *p)
         BL_TRY(bl_part_create(m, part));
         say_part(m, part);
         say_schedule(m, part);
+        say_inexact(m, part);
         const struct bl_way *way = &part->ways[part->chosen[BL_ONE_ROW]];
         bl_log(BL_LOG_INFO, "%s: units %u to %u of %u, %u nodes in %u launches, schedule %s of %u steps on %u lanes, %u threads; weights copied %.1f MB, KV %.1f MB, activations %.1f MB",
                part->on->id, u, end - 1, m->n_units, part->graph->n_nodes, way->schedule->n_launches, bl_schedule_name(way->schedule->kind), way->schedule->n_steps,

@@ -251,6 +251,21 @@ bl_status bl_file_verify(const char *path, bl_text_fn write, void *user)
     return status;
 }
 
+/* The nodes of the text as they stand there, beside what the rewrites make of them. */
+static bl_status dump_as_written(const struct bl_model_file *file, const struct bl_graph_source *source, const struct bl_compile_params *params,
+                                 enum bl_schedule_kind kind, bl_text_fn write, void *user)
+{
+    struct bl_compile_params as_written = *params;
+    as_written.as_written = true;
+    struct bl_graph *graph;
+    BL_TRY(bl_compile(file, source, &as_written, &graph));
+    const struct bl_printer out = {write, user};
+    bl_print(&out, "\nas the text has it, before any rewrite: %u nodes\n", graph->n_nodes);
+    bl_status status = bl_graph_dump_schedules(graph, kind, write, user);
+    bl_graph_destroy(graph);
+    return status;
+}
+
 bl_status bl_file_graph(const char *path, const bl_graph_params *params, bl_text_fn write, void *user)
 {
     bl_errors_clear();
@@ -267,7 +282,7 @@ bl_status bl_file_graph(const char *path, const bl_graph_params *params, bl_text
     enum bl_schedule_kind kind;
     if (status == BL_OK)
         status = bl_schedule_find(params->schedule, &kind);
-    struct bl_compile_params compile = {params->graph_text, params->graph_name, !params->f32_activations, params->allow_unused_tensors};
+    struct bl_compile_params compile = {params->graph_text, params->graph_name, !params->f32_activations, params->allow_unused_tensors, false};
     if (status == BL_OK)
         status = bl_compile(file, &source, &compile, &graph);
     if (status == BL_OK)
@@ -275,6 +290,8 @@ bl_status bl_file_graph(const char *path, const bl_graph_params *params, bl_text
     static const enum bl_dump_kind kinds[] = {BL_DUMP_TEXT, BL_DUMP_DOT, BL_DUMP_JSON, BL_DUMP_STATS};
     if (status == BL_OK)
         status = bl_graph_dump(graph, schedule, &source, kinds[params->form], write, user);
+    if (status == BL_OK && params->form == BL_GRAPH_STATS)
+        status = dump_as_written(file, &source, &compile, kind, write, user);
     bl_schedule_destroy(schedule);
     bl_graph_destroy(graph);
     bl_model_file_close(file);

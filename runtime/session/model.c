@@ -100,10 +100,13 @@ static void count_weights(bl_model *m)
         m->n_parameters += bl_model_file_tensor_at(m->file, i)->rows * bl_model_file_tensor_at(m->file, i)->dims[0];
     for (uint32_t i = 0; i < m->graph->n_nodes; i++) {
         const struct bl_node *n = &m->graph->nodes[i];
-        if (n->weight.tensor == BL_NO_ID)
-            continue;
-        const struct bl_tensor *t = bl_model_file_tensor_at(m->file, n->weight.tensor);
-        m->weight_bytes_per_token += t->bytes / t->rows * (n->op == BL_NODE_LINEAR ? n->weight.rows : 1);
+        const struct bl_weight *weights[] = {&n->weight, &n->up};
+        for (uint32_t k = 0; k < 2; k++) {
+            if (weights[k]->tensor == BL_NO_ID)
+                continue;
+            const struct bl_tensor *t = bl_model_file_tensor_at(m->file, weights[k]->tensor);
+            m->weight_bytes_per_token += t->bytes / t->rows * (n->op == BL_NODE_LINEAR || n->op == BL_NODE_LINEAR_GLU ? weights[k]->rows : 1);
+        }
     }
 }
 
@@ -111,7 +114,7 @@ static bl_status open_model(bl_model *m, const char *path, const bl_model_params
 {
     BL_TRY(bl_model_file_open(path, p->no_mmap ? BL_FILE_READ : BL_FILE_MAP, &m->file));
     BL_TRY(bl_graph_source_make(m->file, &m->arena, &m->source));
-    struct bl_compile_params compile = {p->graph_text, p->graph_name, p->activations != BL_NUMBER_F32, p->allow_unused_tensors};
+    struct bl_compile_params compile = {p->graph_text, p->graph_name, p->activations != BL_NUMBER_F32, p->allow_unused_tensors, false};
     m->race_allowed = !p->schedule;
     m->race_asked = p->schedule && strcmp(p->schedule, "auto") == 0;
     BL_TRY(bl_schedule_find(m->race_asked ? NULL : p->schedule, &m->schedule));
@@ -129,6 +132,7 @@ static bl_status open_model(bl_model *m, const char *path, const bl_model_params
     m->kv_format = p->kv == BL_NUMBER_F32 ? BL_FMT_F32 : BL_FMT_F16;
     m->gpu_layers = p->gpu_layers;
     m->fit = !p->no_fit;
+    m->deterministic = p->deterministic;
     m->fit_margin = p->fit_margin;
     BL_TRY(bl_devices_choose(m, &p->device));
     return bl_engine_init(m);
@@ -179,6 +183,7 @@ void bl_model_get_info(const bl_model *m, bl_model_info *info)
         .device = m->n_parts ? bl_device_caps(m->parts[0].on->device)->name : "none",
         .placement = m->placement,
         .fallback = m->fallback,
+        .inexact = m->inexact,
         .file_bytes = bl_model_file_bytes(m->file),
         .n_parameters = m->n_parameters,
         .weight_bytes_per_token = m->weight_bytes_per_token,

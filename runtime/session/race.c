@@ -43,7 +43,7 @@ static void make_key(const struct bl_part *p, uint32_t class, char key[static 32
     for (uint32_t i = 0; i < p->graph->n_nodes; i++) {
         const struct bl_node *n = &p->graph->nodes[i];
         const uint32_t words[] = {(uint32_t)n->op, n->weight.tensor == BL_NO_ID ? 0 : n->weight.rows, n->weight.tensor == BL_NO_ID ? 0 : n->weight.columns,
-                                  n->weight.tensor == BL_NO_ID ? 0 : (uint32_t)n->weight.format, n->out == BL_NO_ID ? 0 : p->graph->values[n->out].columns};
+                                  n->weight.tensor == BL_NO_ID ? 0 : (uint32_t)n->weight.format, n->up.tensor == BL_NO_ID ? 0 : (uint32_t)n->up.format, n->out == BL_NO_ID ? 0 : p->graph->values[n->out].columns};
         shape = bl_hash_bytes(shape, words, sizeof words);
     }
     int length = snprintf(key, 320, "schedule %s %.120s %.60s %u threads, %s, %016llx, %s", caps->backend, caps->name, caps->driver ? caps->driver : "-", caps->n_threads,

@@ -82,6 +82,7 @@ struct bl_model {
     uint32_t *unit_of_node, n_units;
     struct bl_model_device *failed; /* whose call failed last */
     enum bl_schedule_kind schedule; /* without a race */
+    bool deterministic;             /* no way of a kernel that is not exact */
     bool race_asked, race_allowed;  /* --schedule auto; or no schedule was named */
     char *cache_dir;              /* NULL: nothing is kept */
 
@@ -108,7 +109,7 @@ struct bl_model {
     bl_node_timing *timings;
     uint32_t n_timings;   /* room */
     uint64_t n_parameters, weight_bytes_per_token;
-    char name[128], placement[256], fallback[256], schedule_text[160];
+    char name[128], placement[256], fallback[256], schedule_text[160], inexact[160];
 };
 
 /* engine.c: pages and steps; moves the work of a device that fails. */
@@ -163,6 +164,7 @@ bl_status bl_race_run(bl_model *model, struct bl_part *part) BL_MUST_USE;
 struct bl_compile_params {
     const char *graph_text, *graph_name;
     bool q8, allow_unused;
+    bool as_written; /* the text's nodes, before any rewrite */
 };
 bl_status bl_compile(const struct bl_model_file *file, const struct bl_graph_source *source, const struct bl_compile_params *params,
                      struct bl_graph **graph) BL_MUST_USE;

@@ -172,7 +172,7 @@ class Files(Case):
         self.assertEqual([launch['id'] for launch in doc['launches']], list(range(len(doc['launches']))))
         dot = self.ok('graph', model, '--dot')[0].decode()
         self.assertTrue(dot.startswith('digraph bitloom {') and dot.rstrip().endswith('}'))
-        self.assertEqual(self.ok('graph', model, '--dot', '--schedule', 'serial')[0].count(b' [label="'), 35)
+        self.assertEqual(self.ok('graph', model, '--dot', '--schedule', 'serial')[0].count(b' [label="'), 27)
         if shutil.which('dot'):
             self.assertEqual(subprocess.run(['dot', '-Tcanon'], input=dot.encode(), capture_output=True).returncode, 0)
         for kind in ('serial', 'grouped', 'streams', 'grouped-streams'):
@@ -182,8 +182,9 @@ class Files(Case):
 
     def test_attention_block_has_five_steps(self):
         stats = self.ok('graph', tiny('llama'), '--stats')[0].decode()
-        steps = dict(re.findall(r'^(\S+) .*launches, (\d+) steps', stats, re.M))
-        self.assertEqual(steps, {'serial': '9', 'grouped': '7', 'streams': '5', 'grouped-streams': '5'})
+        steps = re.findall(r'^(\S+) .*launches, (\d+) steps', stats, re.M)
+        self.assertEqual(steps[:4], [('serial', '6'), ('grouped', '4'), ('streams', '4'), ('grouped-streams', '4')])
+        self.assertEqual(steps[4:], [('serial', '9'), ('grouped', '7'), ('streams', '5'), ('grouped-streams', '5')]) # as the text has it
 
     def test_graph_text_from_a_file(self):
         with open(path('broken.graph'), 'w') as f:

@@ -106,8 +106,11 @@ class Prompts(Case):
 
     @unittest.skipUnless(os.environ.get('BITLOOM_TEST_MODEL'), 'BITLOOM_TEST_MODEL is not set')
     def test_default_model(self):
-        out = self.ok('run', os.environ['BITLOOM_TEST_MODEL'], '-p', 'The capital of France is', '-n', '8', '--temp', '0', '-q')[0]
+        out = self.ok('run', os.environ['BITLOOM_TEST_MODEL'], '-p', 'The capital of France is', '-n', '8', '--temp', '0', '-q', '--device', 'cpu',
+                      '--report', path('report'))[0]
         self.assertIn(b'Paris', out)
+        with open(path('report')) as f:
+            self.assertLessEqual(json.load(f)['launches'], 8 * 30 + 5) # eight per layer
 
 
 class Outside(Case):

@@ -1,6 +1,8 @@
 /* emulator.cpp: fibers, barriers, warp operations and the shadow of shared memory. */
 #include "emulator.h"
 
+#include "base/half.h"
+
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -103,7 +105,7 @@ struct fiber {
 struct warp {
     uint32_t arrived, mask;
     place stop;
-    uint32_t in[32][8], out[32][8];
+    uint32_t in[32][WORDS], out[32][WORDS];
 };
 
 /* Who touched a word of shared memory last, and between which barriers. */
@@ -245,7 +247,7 @@ void warp_operation(place where, uint32_t mask, const uint32_t *in, unsigned n_i
         out[i] = w.out[l][i];
 }
 
-static void combine_shuffle(const uint32_t in[32][8], uint32_t out[32][8], uint32_t mask, const void *)
+static void combine_shuffle(const uint32_t in[32][WORDS], uint32_t out[32][WORDS], uint32_t mask, const void *)
 {
     for (unsigned l = 0; l < 32; l++) {
         if (!(mask >> l & 1u))
@@ -265,7 +267,7 @@ uint32_t shuffle(place where, uint32_t mask, uint32_t value, uint32_t source_lan
     return out;
 }
 
-static void combine_ballot(const uint32_t in[32][8], uint32_t out[32][8], uint32_t mask, const void *)
+static void combine_ballot(const uint32_t in[32][WORDS], uint32_t out[32][WORDS], uint32_t mask, const void *)
 {
     uint32_t votes = 0;
     for (unsigned l = 0; l < 32; l++)
@@ -284,7 +286,7 @@ uint32_t ballot(place where, uint32_t mask, bool predicate)
 
 /* Fragments as in the PTX manual: g = lane / 4, t = lane % 4. a0: row g, a1: row g + 8, columns 4t..4t+3. b: column g, rows 4t..4t+3.
  * c0, c1: row g, columns 2t, 2t+1; c2, c3: row g + 8. */
-static void combine_mma(const uint32_t in[32][8], uint32_t out[32][8], uint32_t, const void *)
+static void combine_mma(const uint32_t in[32][WORDS], uint32_t out[32][WORDS], uint32_t, const void *)
 {
     for (unsigned l = 0; l < 32; l++) {
         for (unsigned i = 0; i < 4; i++) {
@@ -310,6 +312,60 @@ void mma_s8_16x8x32(place where, int32_t c[4], const uint32_t a[4], const uint32
 {
     mma_s8_16x8x16(where, c, a, b[0]);
     mma_s8_16x8x16(where, c, a + 2, b[1]);
+}
+
+/* As above with 16 columns of halves: a0, a1: rows g, g + 8, columns 2t, 2t + 1; a2, a3: columns 8 higher; b0, b1 likewise along their rows. */
+static void combine_mma_f16(const uint32_t in[32][WORDS], uint32_t out[32][WORDS], uint32_t, const void *)
+{
+    for (unsigned l = 0; l < 32; l++) {
+        for (unsigned i = 0; i < 4; i++) {
+            const unsigned row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
+            float sum = __uint_as_float(in[l][6 + i]);
+            for (unsigned k = 0; k < 16; k++) {
+                const unsigned t = k % 8 / 2, shift = k % 2 * 16;
+                sum += bl_f16_to_f32((uint16_t)(in[row % 8 * 4 + t][k / 8 * 2 + row / 8] >> shift)) *
+                       bl_f16_to_f32((uint16_t)(in[column * 4 + t][4 + k / 8] >> shift));
+            }
+            out[l][i] = __float_as_uint(sum);
+        }
+    }
+}
+
+void mma_f16_16x8x16(place where, float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    uint32_t in[10] = {a[0], a[1], a[2], a[3], b[0], b[1]}, out[4];
+    memcpy(in + 6, c, 16);
+    warp_operation(where, 0xffffffffu, in, 10, out, 4, combine_mma_f16, nullptr);
+    memcpy(c, out, 16);
+}
+
+static void combine_matrices(const uint32_t in[32][WORDS], uint32_t out[32][WORDS], uint32_t, const void *)
+{
+    for (unsigned l = 0; l < 32; l++)
+        for (unsigned i = 0; i < 4; i++)
+            out[l][i] = in[8 * i + l / 4][l % 4];
+}
+
+void check_alignment(const char *name, size_t index, size_t word)
+{
+    if (word % 4)
+        fault("%s[%zu] is not at a multiple of 16 bytes", name, index);
+}
+
+void load_matrices(place where, const shared_array<uint32_t> &array, size_t index, uint32_t out[4])
+{
+    check_alignment(array.name, index, array.words.first + index);
+    const uint32_t in[4] = {array[index], array[index + 1], array[index + 2], array[index + 3]};
+    warp_operation(where, 0xffffffffu, in, 4, out, 4, combine_matrices, nullptr);
+}
+
+void copy_async4(const shared_array<uint32_t> &to, size_t index, const void *from)
+{
+    check_alignment(to.name, index, to.words.first + index);
+    if ((uintptr_t)from % 16)
+        fault("a copy of 16 bytes to %s[%zu] begins at an odd address", to.name, index);
+    for (size_t i = 0; i < 4; i++)
+        copy_async(to[index + i], static_cast<const uint32_t *>(from) + i);
 }
 
 /* A write when it is asked for, because it may happen then, and once more when it is waited for. */
@@ -345,6 +401,7 @@ void copy_wait(unsigned later)
 
 shared_words shared_declare(const void *key, size_t words)
 {
+    words = (words + 3) / 4 * 4; /* arrays begin at multiples of 16 bytes */
     for (const declaration &d : m->declarations)
         if (d.key == key)
             return {m->shared.data() + d.first, (uint32_t)d.first};

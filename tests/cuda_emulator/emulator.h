@@ -30,8 +30,9 @@ void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *fault_text(); /* "" when the last block ran well */
 
 void barrier(place where);
-/* Waits for the lanes of `mask`; then `combine` makes all outputs from all inputs, once. Words of 32 bits, 8 at most. */
-typedef void combine_fn(const uint32_t in[32][8], uint32_t out[32][8], uint32_t mask, const void *what);
+/* Waits for the lanes of `mask`; then `combine` makes all outputs from all inputs, once. Words of 32 bits, WORDS at most. */
+constexpr unsigned WORDS = 10;
+typedef void combine_fn(const uint32_t in[32][WORDS], uint32_t out[32][WORDS], uint32_t mask, const void *what);
 void warp_operation(place where, uint32_t mask, const uint32_t *in, unsigned n_in, uint32_t *out, unsigned n_out, combine_fn *combine,
                     const void *what);
 
@@ -89,9 +90,28 @@ uint32_t shuffle(place where, uint32_t mask, uint32_t value, uint32_t source_lan
 uint32_t lane();
 void mma_s8_16x8x16(place where, int32_t c[4], const uint32_t a[2], uint32_t b);
 void mma_s8_16x8x32(place where, int32_t c[4], const uint32_t a[4], const uint32_t b[2]);
+/* Products of half floats, two to a word; sums in f32, in an order that is the emulator's. */
+void mma_f16_16x8x16(place where, float c[4], const uint32_t a[4], const uint32_t b[2]);
+/* ldmatrix.x4: lanes 8 i .. 8 i + 7 name the rows of matrix i, four words each; lane l gets word l % 4 of row l / 4 of every matrix. */
+void load_matrices(place where, const shared_array<uint32_t> &array, size_t index, uint32_t out[4]);
 /* Asynchronous copies of the running thread: the word is written, and may be read by others after a barrier, when a wait leaves fewer groups
  * under way than were committed since; from the copy to the wait it is poison. */
 void copy_async(const shared_reference<uint32_t> &to, const uint32_t *from);
+/* Accesses of 16 bytes: both ends begin at a multiple of them. */
+void copy_async4(const shared_array<uint32_t> &to, size_t index, const void *from);
+void check_alignment(const char *name, size_t index, size_t word);
+template <typename T> void store4(const shared_array<T> &to, size_t index, const T *w)
+{
+    check_alignment(to.name, index, to.words.first + index);
+    for (size_t i = 0; i < 4; i++)
+        to[index + i] = w[i];
+}
+template <typename T> void load4(const shared_array<T> &from, size_t index, T *out)
+{
+    check_alignment(from.name, index, from.words.first + index);
+    for (size_t i = 0; i < 4; i++)
+        out[i] = from[index + i];
+}
 void copy_commit();
 void copy_wait(unsigned later);
 uint32_t ballot(place where, uint32_t mask, bool predicate);
@@ -124,6 +144,11 @@ uint32_t ballot(place where, uint32_t mask, bool predicate);
 #define SHARED_PARAMETER(type) const emu::shared_array<type> &
 #define bl_mma_s8_16x8x16(c, a, b) emu::mma_s8_16x8x16(EMU_HERE, c, a, b)
 #define bl_mma_s8_16x8x32(c, a, b) emu::mma_s8_16x8x32(EMU_HERE, c, a, b)
+#define bl_mma_f16_16x8x16(c, a, b) emu::mma_f16_16x8x16(EMU_HERE, c, a, b)
+#define BL_LOAD_MATRICES(out, array, index) emu::load_matrices(EMU_HERE, array, index, out)
+#define BL_STORE4(array, index, from) emu::store4(array, index, from)
+#define BL_LOAD4(array, index, out) emu::load4(array, index, out)
+#define BL_COPY_ASYNC4(array, index, from) emu::copy_async4(array, index, from)
 #define BL_PREFETCH(address) ((void)(address))
 #define BL_COPY_ASYNC(array, index, from) emu::copy_async(array[index], from)
 #define BL_COPY_COMMIT() emu::copy_commit()
@@ -150,6 +175,15 @@ inline int32_t __dp4a(int32_t a, int32_t b, int32_t c)
     for (int i = 0; i < 4; i++)
         c += (int8_t)(a >> 8 * i) * (int8_t)(b >> 8 * i);
     return c;
+}
+/* Four of the eight bytes of b and a; three bits of each half byte of `selectors` count. */
+inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selectors)
+{
+    const uint64_t bytes = (uint64_t)b << 32 | a;
+    uint32_t out = 0;
+    for (unsigned i = 0; i < 4; i++)
+        out |= (uint32_t)(bytes >> 8 * (selectors >> 4 * i & 7u) & 255u) << 8 * i;
+    return out;
 }
 inline float __uint_as_float(uint32_t bits)
 {

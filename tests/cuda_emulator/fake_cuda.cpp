@@ -192,6 +192,9 @@ cu_result cuDeviceGetAttribute(int *value, int attribute, cu_ordinal)
     case CU_ATTRIBUTE_MINOR:
         *value = s.capability % 10;
         return CU_OK;
+    case CU_ATTRIBUTE_PROCESSORS:
+        *value = 4;
+        return CU_OK;
     case CU_ATTRIBUTE_INTEGRATED:
         *value = s.integrated;
         return CU_OK;

@@ -16,7 +16,18 @@ struct bound { /* as in tests/kernels/check.h, which is C */
     bool is_output;
 };
 
+extern "C" {
+extern struct options { /* as in tests/kernels/check.h, which is C */
+    const char *kernel, *level, *device;
+    uint64_t seed;
+    uint32_t tuning;
+    bool quick, json, partial;
+} options;
+}
+
 namespace {
+
+constexpr uint32_t WAY_HALF = 3; /* as backends/cuda names it: entries with a prefix */
 
 struct entry {
     const char *name;
@@ -31,14 +42,19 @@ const entry entries[] = {
 #undef BL_CUDA_KERNEL
 };
 
-const entry *find(bl_kernel_key key)
+const entry *find(const char *name)
 {
-    char name[96];
-    bl_kernel_key_name(key, name, sizeof name);
     for (const entry &e : entries)
         if (!strcmp(e.name, name))
             return &e;
     return nullptr;
+}
+
+const entry *find(bl_kernel_key key)
+{
+    char name[96] = "half_";
+    bl_kernel_key_name(key, name + (options.tuning == WAY_HALF ? 5 : 0), sizeof name - 5);
+    return find(name);
 }
 
 bool has(bl_kernel_key key)
@@ -53,10 +69,18 @@ const char *run(bl_kernel_key key, const bound *bindings, uint32_t n_bindings, c
     for (uint32_t i = 0; i < n_bindings && i < BL_CUDA_BINDINGS; i++)
         args.binding[i] = bindings[i].data;
     memcpy(args.push, push, sizeof args.push);
-    emu_dim3 grid = {(columns + e->tile[0] - 1) / e->tile[0], (rows + e->tile[1] - 1) / e->tile[1], 1};
-    std::vector<uint32_t> counters, sums;
     static unsigned turn;
-    if (key.op == BL_OP_ATTENTION && turn++ % 2) { /* every other launch as if it had few rows; the sums begin as NaN */
+    const bool is_attention = key.op == BL_OP_ATTENTION, is_shared = is_attention && turn++ * 2654435761u >> 31;
+    if (is_attention && !is_shared && rows > 1) { /* as if it had many rows */
+        char name[96] = "tile_";
+        bl_kernel_key_name(key, name + 5, sizeof name - 5);
+        e = find(name);
+    }
+    emu_dim3 grid = {(columns + e->tile[0] - 1) / e->tile[0], (rows + e->tile[1] - 1) / e->tile[1], 1};
+    if ((key.op == BL_OP_MATVEC || key.op == BL_OP_MATMUL) && bl_push<bl_params_linear>(args).glu)
+        grid.x = (columns + bl_glu_tile(e->tile[0]) - 1) / bl_glu_tile(e->tile[0]);
+    std::vector<uint32_t> counters, sums;
+    if (is_shared) { /* half of the launches as if they had few rows; the sums begin as NaN */
         const bl_params_attention &p = bl_push<bl_params_attention>(args);
         counters.assign(bl_shares_counter_bytes(&p, rows) / 4, 0);
         sums.assign(bl_shares_sum_bytes(&p, rows) / 4, 0xffffffffu);
@@ -79,10 +103,12 @@ const char *run(bl_kernel_key key, const bound *bindings, uint32_t n_bindings, c
 
 struct other_kernels { /* as in tests/kernels/check.h, which is C */
     const char *name;
-    bool is_exact, (*has)(bl_kernel_key key);
+    bool is_exact;
+    uint32_t ways_inexact;
+    bool (*has)(bl_kernel_key key);
     const char *(*run)(bl_kernel_key key, const bound *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows);
 };
-static const struct other_kernels cuda = {"cuda", true, has, run};
+static const struct other_kernels cuda = {"cuda", true, 1u << WAY_HALF, has, run};
 extern "C" {
 extern const struct other_kernels *const linked_kernels;
 const struct other_kernels *const linked_kernels = &cuda;

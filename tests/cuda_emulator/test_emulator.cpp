@@ -2,6 +2,8 @@
  * of the text that its fault must contain, or NULL when it must run. */
 #include "emulator.h"
 
+#include "base/half.h"
+
 #include <cstdio>
 
 static float out[64];
@@ -167,6 +169,73 @@ static void arithmetic(const void *)
             emu::fault("mma[%d][%d] is %d, not %d", row, column, c[i], sum);
     }
 }
+/* The same in half floats, whose fragments come from shared memory: A[r][k] = r - k, B[k][c] = k + 2 c, lines of 16 halves. */
+static void half_product(unsigned shift, unsigned lines)
+{
+    SHARED(uint32_t, a_lines, 16 * 8);
+    SHARED(uint32_t, b_lines, 16 * 8 + 4);
+    const uint32_t lane = threadIdx.x % 32, matrix = lane / 8;
+    for (uint32_t i = threadIdx.x; i < lines * 8; i += blockDim.x) {
+        const int r = (int)i / 8, k = (int)i % 8 * 2;
+        a_lines[i] = bl_f32_to_f16((float)(r - k)) | (uint32_t)bl_f32_to_f16((float)(r - k - 1)) << 16;
+        b_lines[i + shift] = bl_f32_to_f16((float)(k + 2 * r)) | (uint32_t)bl_f32_to_f16((float)(k + 1 + 2 * r)) << 16;
+    }
+    __syncthreads();
+    uint32_t a[4], b[4];
+    BL_LOAD_MATRICES(a, a_lines, (matrix % 2 * 8 + lane % 8) * 8 + matrix / 2 * 4);
+    BL_LOAD_MATRICES(b, b_lines, (matrix / 2 * 8 + lane % 8) * 8 + matrix % 2 * 4 + shift);
+    for (uint32_t n = 0; n < 2; n++) {
+        float c[4] = {1, 1, 1, 1};
+        bl_mma_f16_16x8x16(c, a, b + 2 * n);
+        for (int i = 0; i < 4; i++) {
+            const int row = (int)lane / 4 + i / 2 * 8, column = (int)(8 * n + lane % 4 * 2) + i % 2;
+            int sum = 1;
+            for (int k = 0; k < 16; k++)
+                sum += (row - k) * (k + 2 * column);
+            if (c[i] != (float)sum)
+                emu::fault("half mma[%d][%d] is %g, not %d", row, column, (double)c[i], sum);
+        }
+    }
+}
+static void half_correct(const void *)
+{
+    half_product(0, 16);
+}
+static void half_shifted(const void *)
+{
+    half_product(1, 16);
+}
+static void half_missing(const void *)
+{
+    half_product(0, 15);
+}
+static void wide_access(unsigned to, unsigned from, bool is_copy)
+{
+    alignas(16) static const uint32_t words[260] = {};
+    SHARED(uint32_t, box, 256);
+    if (is_copy)
+        BL_COPY_ASYNC4(box, 4 * (threadIdx.x % 63) + to, &words[4 * threadIdx.x + from]);
+    else
+        BL_STORE4(box, 4 * threadIdx.x + to, words);
+    BL_COPY_COMMIT();
+    BL_COPY_WAIT(0);
+}
+static void wide_store(const void *)
+{
+    wide_access(0, 0, false);
+}
+static void wide_store_shifted(const void *)
+{
+    wide_access(1, 0, false);
+}
+static void wide_copy_to_same(const void *)
+{
+    wide_access(0, 0, true);
+}
+static void wide_copy_shifted(const void *)
+{
+    wide_access(0, 1, true);
+}
 
 int main()
 {
@@ -193,6 +262,13 @@ int main()
         {"copy never waited for", copy_left, "under way"},
         {"too much shared memory", too_much, "48 KiB"},
         {"arithmetic", arithmetic, nullptr},
+        {"half floats by matrices", half_correct, nullptr},
+        {"matrices off 16 bytes", half_shifted, "multiple of 16"},
+        {"matrices that nobody wrote", half_missing, "nobody wrote"},
+        {"wide store", wide_store, nullptr},
+        {"wide store off 16 bytes", wide_store_shifted, "multiple of 16"},
+        {"wide copies to one place", wide_copy_to_same, "without a barrier"},
+        {"wide copy off 16 bytes", wide_copy_shifted, "odd address"},
     };
     int failed = 0, passed = 0;
     emu::checking = true;

@@ -2,9 +2,11 @@
 """What the program says about CUDA devices that are missing, too old, too small or lost. Usage: test_messages.py BITLOOM MODEL
 
 Runs with the fake driver in LD_LIBRARY_PATH; its knobs make the device what a case needs."""
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 
 PROGRAM, MODEL = sys.argv[1:3]
@@ -21,8 +23,8 @@ def devices(**knobs):
 
 
 def generate(device, fit='on', **knobs):
-    return run(['run', '-m', MODEL, '-p', 'the', '-n', '4', '--temp', '0', '--schedule', 'grouped-streams', '--fit', fit, '--device', device],
-               **knobs)
+    return run(['run', '-m', MODEL, '-p', 'the', '-n', '4', '--temp', '0', '--schedule', 'grouped-streams', '--fit', fit, '--deterministic',
+                '--device', device], **knobs)
 
 
 class Messages(unittest.TestCase):
@@ -63,6 +65,37 @@ class Messages(unittest.TestCase):
         """The emulator looks at every access to shared memory while a model runs."""
         code, out, err = generate('cuda:0', CHECKED=1)
         self.assertEqual((code, out), (0, generate('cpu')[1]), err)
+
+    def test_inexact(self):
+        """Kernels that are not exact are raced, named where they are used, and left out when asked for."""
+        with tempfile.TemporaryDirectory() as folder:
+            report, cache = os.path.join(folder, 'report'), os.path.join(folder, 'bitloom', 'measured')
+            command = ['run', '-m', MODEL, '-p', ' '.join(['the'] * 20), '-n', '2', '--temp', '0', '--schedule', 'grouped-streams', '--report', report]
+
+            def inexact(*more):
+                env = dict(os.environ, XDG_CACHE_HOME=folder)
+                done = subprocess.run([PROGRAM] + command + ['--device', 'cuda:0'] + list(more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env,
+                                      timeout=60)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                with open(report) as f:
+                    text = json.load(f)['inexact']
+                self.assertEqual(bool(text), b'inexact' in done.stderr)
+                return text
+
+            def choose(start, ways):
+                with open(cache) as f:
+                    lines = [line.split('\t')[0] + '\t' + ways + '\n' if line.startswith(start) else line for line in f]
+                with open(cache, 'w') as f:
+                    f.writelines(lines)
+
+            inexact()
+            self.assertEqual(inexact('--deterministic'), '')
+            choose('ways', '1131131')
+            self.assertEqual(inexact(), 'cuda:0 multiplies many rows in half floats')
+            choose('ways', '1121121')
+            self.assertEqual(inexact(), '')
+            choose('exact ways', '1131131')  # somebody else's line is measured again, not believed
+            self.assertEqual(inexact('--deterministic'), '')
 
     def test_split(self):
         """A model on two devices, and on one that is lost on the way: the same text."""

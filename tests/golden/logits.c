@@ -52,6 +52,8 @@ int main(int argc, char **argv)
             params.device.device = value, i++;
         else if (strcmp(argv[i], "--gpu-layers") == 0)
             params.gpu_layers = (int32_t)strtol(value, NULL, 10), i++;
+        else if (strcmp(argv[i], "--cache") == 0)
+            params.cache_dir = value, i++;
         else if (strcmp(argv[i], "--schedule") == 0)
             params.schedule = value, i++;
         else if (n_files < 3)
@@ -60,7 +62,7 @@ int main(int argc, char **argv)
     int32_t *ids;
     uint32_t n;
     if (n_files != 3 || !read_ids(files[1], &ids, &n)) {
-        fprintf(stderr, "usage: logits MODEL IDS OUT [--f32] [--kv-f32] [--threads N] [--batch N] [--cpu-mask N] [--device D] [--gpu-layers N] [--schedule S]\n");
+        fprintf(stderr, "usage: logits MODEL IDS OUT [--f32] [--kv-f32] [--threads N] [--batch N] [--cpu-mask N] [--device D] [--gpu-layers N] [--schedule S] [--cache FOLDER]\n");
         return 2;
     }
     params.context = n;

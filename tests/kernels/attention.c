@@ -108,9 +108,9 @@ static void fill_pages(uint8_t *data, uint32_t format, size_t n, enum style styl
 
 static void check_attention_case(struct bl_kernel_key key, uint32_t turn)
 {
-    static const uint32_t heads[][4] = {{3, 3, 64, 64}, {4, 2, 32, 32}, {9, 3, 64, 64}, {2, 1, 128, 128}, {2, 2, 96, 160}, {3, 1, 20, 12}};
+    static const uint32_t heads[][4] = {{3, 3, 64, 64}, {4, 2, 32, 32}, {9, 3, 64, 64}, {2, 1, 128, 128}, {2, 2, 96, 160}, {2, 1, 256, 192}, {3, 1, 20, 12}};
     static const uint32_t rows_list[] = {1, 2, 5, 17, 33, 70}, contexts[] = {1, 31, 33, 700, 300};
-    const uint32_t shape = key.activation == BL_FMT_Q8 ? turn % 5 : turn % 6;
+    const uint32_t shape = key.activation == BL_FMT_Q8 ? turn % 6 : turn % 7;
     const uint32_t *h = heads[shape], m = rows_list[turn / 2 % 6], context = contexts[turn % 5], n_sequences = 1 + turn % 3;
     const uint32_t pages = (context + BL_KV_PAGE - 1) / BL_KV_PAGE, bucket = m + 1;
     const bool q8 = key.activation == BL_FMT_Q8;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROUNDS = 5, MAX_ITEMS = 512 };
+enum { ROUNDS = 5, MAX_ITEMS = 64 };
 #define STREAM_BYTES (96u << 20) /* well beyond any cache of the machines we know */
 #define ROUND_SECONDS 0.01
 
@@ -19,13 +19,15 @@ struct item {
     uint8_t *pool; /* copies of binding 2, or NULL */
     size_t weight_bytes;
     double macs, elements, seconds[ROUNDS];
-    uint32_t copies, threads;
+    uint32_t copies, threads, depth; /* depth: of X-bit weights, or XQ_MIXTURE */
+    bool is_pool_shared; /* the item before owns it */
 };
 
-static double now(void)
+/* With one thread its own time: what other programs take from it does not count. */
+static double now(uint32_t threads)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -61,13 +63,13 @@ static double measure(const struct item *item, uint32_t passes)
 {
     struct work work[2] = {{item, 0, passes}, {item, 1, passes}};
     pthread_t second;
-    const double start = now();
+    const double start = now(item->threads);
     if (item->threads == 2 && pthread_create(&second, NULL, run_part, &work[1]))
         abort();
     run_part(&work[0]);
     if (item->threads == 2)
         pthread_join(second, NULL);
-    return (now() - start) / passes;
+    return (now(item->threads) - start) / passes;
 }
 
 static uint64_t *scan_memory;
@@ -87,13 +89,29 @@ static void *scan(void *part)
 static double read_bandwidth(uint32_t threads)
 {
     pthread_t second;
-    const double start = now();
+    const double start = now(threads);
     if (threads == 2 && pthread_create(&second, NULL, scan, &items))
         abort();
     scan(NULL);
     if (threads == 2)
         pthread_join(second, NULL);
-    return threads * (STREAM_BYTES / 2) / (now() - start);
+    return threads * (STREAM_BYTES / 2) / (now(threads) - start);
+}
+
+/* Cycles per second, from instructions that wait for one another. */
+static double clock_rate(void)
+{
+    enum { STEPS = 300000, CYCLES = 6 };
+    static volatile uint64_t sink;
+    uint64_t x = sink + 1;
+    const double start = now(1);
+    for (int i = 0; i < STEPS; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+    }
+    sink = x;
+    return (double)STEPS * CYCLES / (now(1) - start);
 }
 
 static struct item *add_item(struct bl_kernel_key key, uint32_t level)
@@ -109,43 +127,99 @@ static struct item *add_item(struct bl_kernel_key key, uint32_t level)
     return item;
 }
 
-static void add_linear(struct bl_kernel_key key, uint32_t level, uint32_t n, uint32_t k, uint32_t m, bool stream, uint32_t threads)
+/* What a linear is measured with. depth: 0 except for X-bit weights. dominant: of five blocks of the activations, how many are. */
+struct linear_shape {
+    uint32_t n, k, m, threads, depth, dominant;
+    bool stream, glu;
+};
+
+/* At least one block of a row is dominant. */
+static void random_q8(struct bl_q8_block *x, size_t n, size_t per_row, uint32_t dominant)
 {
-    k = k / bl_formats[key.weight].block_elements * bl_formats[key.weight].block_elements;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (struct bl_q8_block){.d = dominant ? i * 7 % 5 < dominant ? 0.04f : 0.01f : i % per_row ? 0.01f : 0.02f * (float)per_row};
+        for (int c = 0; c < 32; c++) {
+            x[i].coarse.q[c] = (int8_t)(random_below(255) - 127);
+            x[i].fine.q[c] = (int8_t)(random_below(255) - 127);
+        }
+    }
+}
+
+static size_t add_weights(struct launch *l, uint32_t format, uint32_t n, uint32_t k, uint32_t depth)
+{
+    size_t bytes = weight_bytes(format, n, k);
+    if (format != BL_FMT_BX) {
+        fill_weights(launch_input(l, bytes, 0), format, n, k, UNIFORM);
+        return bytes;
+    }
+    uint8_t *blob = xq_typical(n, k, depth, &bytes);
+    memcpy(launch_input(l, (bytes + 63) / 64 * 64, 0), blob, bytes);
+    free(blob);
+    return (bytes + 63) / 64 * 64;
+}
+
+static void add_linear(struct bl_kernel_key key, uint32_t level, struct linear_shape shape)
+{
+    const uint32_t n = shape.n, m = shape.m, k = shape.k / bl_formats[key.weight].block_elements * bl_formats[key.weight].block_elements;
     struct item *item = add_item(key, level);
     if (!item)
         return;
     struct launch *l = &item->launch;
     l->push.linear = (struct bl_params_linear){.k = k, .n_segments = 1, .segment = {{n, key.weight, 0, n}}};
     launch_step(l, m, m, 0);
-    if (key.activation == BL_FMT_Q8) {
-        struct bl_q8_block *x = launch_input(l, (size_t)m * (k / 32) * sizeof *x, 0);
-        for (size_t i = 0; i < (size_t)m * (k / 32); i++) {
-            x[i].d = i * 7 % 5 < 2 ? 0.04f : 0.01f; /* 0.4 of the blocks are dominant */
-            for (int c = 0; c < 32; c++) {
-                x[i].coarse.q[c] = (int8_t)(random_below(255) - 127);
-                x[i].fine.q[c] = (int8_t)(random_below(255) - 127);
-            }
-        }
-    } else {
+    if (key.activation == BL_FMT_Q8)
+        random_q8(launch_input(l, (size_t)m * (k / 32) * sizeof(struct bl_q8_block), 0), (size_t)m * (k / 32), k / 32, shape.dominant);
+    else
         fill_floats(launch_input(l, (size_t)m * k * sizeof(float), 0), (size_t)m * k, UNIFORM);
-    }
-    item->weight_bytes = weight_bytes(key.weight, n, k);
-    fill_weights(launch_input(l, item->weight_bytes, 0), key.weight, n, k, UNIFORM);
+    item->weight_bytes = add_weights(l, key.weight, shape.glu ? n / 2 : n, k, shape.depth);
     launch_none(l);
     launch_none(l);
     launch_output(l, (size_t)n * m * sizeof(float), 0);
-    l->columns = (n + 31) / 32 * 32;
+    if (shape.glu) { /* two matrices of half the rows: as much work as without */
+        l->push.linear.n_segments = 2;
+        l->push.linear.glu = BL_LINEAR_GLU + BL_UNARY_SILU + BL_LINEAR_GLU_Q8;
+        l->push.linear.segment[0].n = l->push.linear.segment[0].stride = n / 2;
+        l->push.linear.segment[1] = l->push.linear.segment[0];
+        item->weight_bytes += add_weights(l, key.weight, n / 2, k, shape.depth);
+        for (uint32_t i = 0; i < 3; i++)
+            launch_none(l);
+    }
+    l->columns = shape.glu ? n / 2 : (n + 31) / 32 * 32;
     l->rows = m;
     item->macs = (double)n * k * m;
-    item->threads = threads;
-    if (stream) {
+    item->threads = shape.threads;
+    item->depth = shape.depth;
+    if (shape.stream) {
         item->copies = (uint32_t)(STREAM_BYTES / item->weight_bytes) + 1;
-        item->pool = aligned_alloc(64, item->copies * item->weight_bytes / 64 * 64 + 64);
-        for (uint32_t i = 0; item->pool && i < item->copies; i++)
+        item->is_pool_shared = shape.depth && shape.threads == 2;
+        item->pool = item->is_pool_shared ? item[-1].pool : aligned_alloc(64, item->copies * item->weight_bytes / 64 * 64 + 64);
+        for (uint32_t i = 0; item->pool && !item->is_pool_shared && i < item->copies; i++)
             memcpy(item->pool + i * item->weight_bytes, l->bindings[2], item->weight_bytes);
     }
-    snprintf(item->shape, sizeof item->shape, "n=%u k=%u m=%u %s %u thread%s", n, k, m, stream ? "memory" : "cache", threads, threads > 1 ? "s" : "");
+    char depth[24] = "";
+    if (shape.depth)
+        snprintf(depth, sizeof depth, shape.depth == XQ_MIXTURE ? "mixed " : "b=%u ", shape.depth);
+    snprintf(item->shape, sizeof item->shape, "%sn=%u k=%u m=%u%s %s %u thread%s%s", depth, n, k, m, shape.glu ? " glu" : "", shape.stream ? "memory" : "cache",
+             shape.threads, shape.threads > 1 ? "s" : "", shape.depth && shape.dominant ? " fine" : "");
+}
+
+/* X-bit weights: every depth and the mixture. Only one row of q8 is what decode does; the others are looked at for one depth. */
+static void add_xq(struct bl_kernel_key key, uint32_t level)
+{
+    const bool decodes = key.op == BL_OP_MATVEC && key.row_class == BL_ROWS_1 && key.activation == BL_FMT_Q8;
+    if (level == BL_CPU_C)
+        return;
+    for (uint32_t depth = decodes ? 1 : 4; depth <= (decodes ? XQ_MIXTURE : 4); depth++) {
+        if (key.op == BL_OP_MATMUL) {
+            add_linear(key, level, (struct linear_shape){.n = 1536, .k = 576, .m = 512, .threads = 1, .depth = depth});
+            continue;
+        }
+        add_linear(key, level, (struct linear_shape){.n = 512, .k = 1024, .m = key.row_class == BL_ROWS_1 ? 1 : 4, .threads = 1, .depth = depth});
+        for (uint32_t threads = 1; decodes && threads <= 2; threads++)
+            add_linear(key, level, (struct linear_shape){.n = 4096, .k = 2048, .m = 1, .threads = threads, .depth = depth, .stream = true});
+        if (decodes)
+            add_linear(key, level, (struct linear_shape){.n = 512, .k = 1024, .m = 1, .threads = 1, .depth = depth, .dominant = 2});
+    }
 }
 
 /* An op along rows: 16 rows of 2048 columns, stated as elements per second. */
@@ -220,33 +294,78 @@ static void add_attention(struct bl_kernel_key key, uint32_t level, uint32_t m, 
     snprintf(item->shape, sizeof item->shape, "heads=%u/%u d=%u m=%u context=%u", n_head, n_head_kv, d, m, context);
 }
 
+/* 16 rows of one sequence, 32 heads of 64 columns. */
+static void add_rope_store(struct bl_kernel_key key, uint32_t level)
+{
+    struct item *item = add_item(key, level);
+    if (!item)
+        return;
+    const uint32_t n_head = 16, n_head_kv = 8, d = 64, m = 16;
+    struct launch *l = &item->launch;
+    uint32_t *step = launch_step(l, m, m, 1);
+    step[BL_STEP_PAGE_STRIDE] = 1;
+    for (uint32_t r = 0; r < m; r++)
+        step[(uint32_t)BL_STEP_POS + r] = r;
+    l->push.rope_store = (struct bl_params_rope_store){.n_head = n_head, .n_head_kv = n_head_kv, .d_k = d, .d_v = d, .n_rot = d, .layout = BL_ROPE_NEOX, .n_pages = 1};
+    const uint32_t columns[] = {n_head * d, n_head_kv * d, n_head_kv * d, d};
+    for (uint32_t i = 0; i < 4; i++)
+        fill_floats(launch_input(l, (size_t)m * columns[i] * sizeof(float), 0), (size_t)m * columns[i], UNIFORM);
+    launch_output(l, (size_t)m * n_head * d * sizeof(float), 0);
+    for (uint32_t i = 0; i < 2; i++)
+        launch_output(l, (size_t)n_head_kv * BL_KV_PAGE * d * sizeof(float), 0);
+    l->columns = n_head + 2 * n_head_kv;
+    l->rows = m;
+    item->elements = l->columns * d * m;
+    snprintf(item->shape, sizeof item->shape, "heads=%u/%u d=%u m=%u", n_head, n_head_kv, d, m);
+}
+
+/* Blocks of q8: 0.4 are dominant. */
+static void add_matvec(struct bl_kernel_key key, uint32_t level)
+{
+    struct linear_shape shape = {.n = 512, .k = 1024, .m = key.row_class == BL_ROWS_1 ? 1 : 4, .threads = 1, .dominant = 2};
+    add_linear(key, level, shape);
+    if (shape.m > 1 || level == BL_CPU_C)
+        return;
+    shape.glu = true;
+    add_linear(key, level, shape);
+    for (uint32_t threads = 1; threads <= 2; threads++)
+        add_linear(key, level, (struct linear_shape){.n = 4096, .k = 2048, .m = 1, .threads = threads, .dominant = 2, .stream = true});
+}
+
+static void add_matmul(struct bl_kernel_key key, uint32_t level)
+{
+    struct linear_shape shape = {.n = 1536, .k = 576, .m = BL_STEP_MAX_ROWS, .threads = 1, .dominant = 2};
+    add_linear(key, level, shape);
+    shape.glu = true;
+    add_linear(key, level, shape);
+    add_linear(key, level, (struct linear_shape){.n = 2048, .k = 2048, .m = BL_STEP_MAX_ROWS, .threads = 1, .dominant = 2});
+}
+
 static void add_key(struct bl_kernel_key key, uint32_t level)
 {
     switch (key.op) {
     case BL_OP_MATVEC:
-        if (key.weight == BL_FMT_MIX)
-            return;
-        add_linear(key, level, 512, 1024, key.row_class == BL_ROWS_1 ? 1 : 4, false, 1);
-        if (key.row_class == BL_ROWS_1 && level != BL_CPU_C) {
-            add_linear(key, level, 4096, 2048, 1, true, 1);
-            add_linear(key, level, 4096, 2048, 1, true, 2);
-        }
-        return;
     case BL_OP_MATMUL:
-        if (key.weight == BL_FMT_MIX || level == BL_CPU_C) /* minutes of plain C */
-            return;
-        add_linear(key, level, 1536, 576, 512, false, 1);
-        add_linear(key, level, 2048, 2048, 512, false, 1);
+        if (key.weight == BL_FMT_BX)
+            add_xq(key, level);
+        else if (key.weight != BL_FMT_MIX && key.op == BL_OP_MATVEC)
+            add_matvec(key, level);
+        else if (key.weight != BL_FMT_MIX && level != BL_CPU_C) /* minutes of plain C */
+            add_matmul(key, level);
         return;
     case BL_OP_ATTENTION:
         add_attention(key, level, 1, 1024);
         if (level != BL_CPU_C)
             add_attention(key, level, 256, 512);
         return;
+    case BL_OP_ROPE_STORE:
+        add_rope_store(key, level);
+        return;
     case BL_OP_EMBED:
+    case BL_OP_STAGE:
     case BL_OP_SELECT:
     case BL_OP_KV_STORE:
-    case BL_OP_ROPE_TABLE: /* copies, and a table made once per step */
+    case BL_OP_ROPE_TABLE: /* copies, moves, and a table made once per step */
         return;
     default:
         add_rows(key, level);
@@ -265,21 +384,21 @@ static double median(double *seconds)
     return seconds[ROUNDS / 2];
 }
 
-static void print_item(struct item *item, const double *bandwidth)
+static void print_item(struct item *item, const double *bandwidth, double cycles)
 {
     const double s = median(item->seconds), gb = (double)item->weight_bytes / s * 1e-9, gmac = item->macs / s * 1e-9;
     const double fraction = item->pool ? gb / bandwidth[item->threads - 1] : 0;
     if (options.json) {
-        printf("{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.3f, \"weights_gb_s\": %.3f, \"gmac_s\": %.3f, \"gelement_s\": %.3f, "
+        printf("{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.3f, \"weights_gb_s\": %.3f, \"gmac_s\": %.3f, \"mac_cycle\": %.2f, \"gelement_s\": %.3f, "
                "\"of_read_bandwidth\": %.3f}\n",
-               item->name, item->shape, s * 1e6, gb, gmac, item->elements / s * 1e-9, fraction);
+               item->name, item->shape, s * 1e6, gb, gmac, item->macs / s / cycles, item->elements / s * 1e-9, fraction);
         return;
     }
     printf("%-28s %-42s %10.1f us", item->name, item->shape, s * 1e6);
     if (item->weight_bytes)
         printf(" %7.2f GB/s", gb);
     if (item->macs > 0)
-        printf(" %7.2f GMAC/s", gmac);
+        printf(" %7.2f GMAC/s %6.2f MAC/cycle", gmac, item->macs / s / cycles);
     if (item->elements > 0)
         printf(" %7.3f Gelement/s", item->elements / s * 1e-9);
     if (item->pool)
@@ -287,11 +406,24 @@ static void print_item(struct item *item, const double *bandwidth)
     putchar('\n');
 }
 
+/* How much a matrix of several depths costs beyond what its parts cost on their own. */
+static void print_mixture(struct item *mixed)
+{
+    double parts = 0;
+    for (struct item *i = items; i < items + n_items; i++)
+        if (i->depth && i->depth != XQ_MIXTURE && (i->copies > 1) == (mixed->copies > 1) && i->threads == mixed->threads &&
+            !strcmp(strchr(i->shape, ' '), strchr(mixed->shape, ' ')))
+            parts += xq_mixture[i->depth] * median(i->seconds);
+    const double share = parts / median(mixed->seconds);
+    printf(options.json ? "{\"kernel\": \"%s\", \"shape\": \"%s\", \"parts_of_mixture\": %.3f}\n" : "%-28s %-42s %10.3f of the time are the parts' times\n", mixed->name,
+           mixed->shape, share);
+}
+
 int bench(void)
 {
     struct bl_kernel_key keys[512];
     const size_t n_keys = bl_kernel_keys(keys, sizeof keys / sizeof keys[0]);
-    double bandwidth_seconds[2][ROUNDS], bandwidth[2] = {0};
+    double bandwidth_seconds[2][ROUNDS], cycle_seconds[ROUNDS], bandwidth[2] = {0};
     items = calloc(MAX_ITEMS, sizeof *items);
     scan_memory = malloc(STREAM_BYTES);
     if (!items || !scan_memory)
@@ -304,7 +436,7 @@ int bench(void)
             add_key(keys[i], level);
         if (!n_items)
             continue;
-        uint32_t passes[16];
+        uint32_t passes[MAX_ITEMS];
         for (uint32_t j = 0; j < n_items; j++) {
             const double once = measure(&items[j], items[j].copies);
             const double wanted_passes = ROUND_SECONDS / once;
@@ -315,12 +447,19 @@ int bench(void)
                 items[j].seconds[round] = measure(&items[j], passes[j]);
             for (uint32_t t = 0; t < 2; t++)
                 bandwidth_seconds[t][round] = 1 / read_bandwidth(t + 1);
+            cycle_seconds[round] = 1 / clock_rate();
         }
         for (uint32_t t = 0; t < 2; t++)
             bandwidth[t] = 1e-9 / median(bandwidth_seconds[t]);
+        const double cycles = 1 / median(cycle_seconds);
+        for (uint32_t j = 0; j < n_items; j++)
+            print_item(&items[j], bandwidth, cycles);
+        for (uint32_t j = 0; j < n_items; j++)
+            if (items[j].depth == XQ_MIXTURE)
+                print_mixture(&items[j]);
         for (uint32_t j = 0; j < n_items; j++) {
-            print_item(&items[j], bandwidth);
-            free(items[j].pool);
+            if (!items[j].is_pool_shared)
+                free(items[j].pool);
             launch_free(&items[j].launch);
         }
     }

@@ -22,6 +22,11 @@ void fill_weights(uint8_t *w, uint32_t format, uint32_t n, uint32_t k, enum styl
 /* A blob of X-bit weights, depth 0: a mixture of all; freed by the caller. And one row of it, in stored order, as the reference reads it. */
 uint8_t *xq_random(uint32_t rows, uint32_t columns, uint32_t depth, enum style style, size_t *bytes);
 void xq_row(const void *blob, uint32_t row, float *w);
+/* What the benchmark multiplies: one depth with group scales where compressed models have them (2 to 7), or the mixture of the seed's models of
+ * a fifth of the size: share of the columns per depth; and the outliers of a usual model. */
+#define XQ_MIXTURE 9u
+extern const double xq_mixture[9];
+uint8_t *xq_typical(uint32_t rows, uint32_t columns, uint32_t depth, size_t *bytes);
 size_t weight_bytes(uint32_t format, uint32_t n, uint32_t k);
 
 #define GUARD 128u /* bytes before and after every binding that nobody may touch */
@@ -55,6 +60,7 @@ struct launch {
     struct buffer buffers[MAX_BINDINGS];
     void *bindings[MAX_BINDINGS];
     uint32_t n, columns, rows; /* bindings; grid in elements */
+    bool is_extreme;           /* numbers from one end of f32 to the other */
 };
 
 /* Bindings are appended in order. Inputs come zeroed; `shift` bytes move the start off its 64-byte alignment. Outputs start as a pattern. */
@@ -99,6 +105,7 @@ struct bound {
 struct other_kernels {
     const char *name; /* "cuda" */
     bool is_exact;
+    uint32_t ways_inexact; /* as in bl_caps: the limits of close.c are wider for these */
     bool (*has)(struct bl_kernel_key key);
     const char *(*run)(struct bl_kernel_key key, const struct bound *bindings, uint32_t n_bindings, const void *push, uint32_t columns, uint32_t rows);
 };
@@ -107,8 +114,8 @@ extern const struct other_kernels *other_kernels; /* the one that is checked, or
 const struct other_kernels *open_device(const char *name); /* NULL: bl_error_text says why */
 void close_device(void);
 uint32_t push_bytes(uint32_t op);
-/* Whether binding i is as near to what level C wrote as the op asks for; else *what says where not. */
-bool is_close(const struct launch *l, uint32_t i, const char **what);
+/* Whether binding i is as near to what level C wrote as the op asks for, or a way that is not exact; else *what says where not. */
+bool is_close(const struct launch *l, uint32_t i, bool is_inexact, const char **what);
 
 /* Filters and counts. */
 extern struct options {

@@ -117,6 +117,7 @@ const struct other_kernels *open_device(const char *name)
     if (bl_device_open(&params, &device) != BL_OK || bl_queue_create(device, BL_QUEUE_COMPUTE, &queue) != BL_OK)
         return NULL;
     kernels.name = bl_device_caps(device)->backend;
+    kernels.ways_inexact = bl_device_caps(device)->ways_inexact;
     return &kernels;
 }
 

@@ -278,11 +278,12 @@ static bool run_other(struct launch *l)
         counts.equal++;
         return true;
     }
-    if (!what && other_kernels->is_exact)
+    const bool is_inexact = other_kernels->ways_inexact >> options.tuning & 1u;
+    if (!what && other_kernels->is_exact && !is_inexact)
         return outputs_match(l, other_kernels->name);
     for (uint32_t i = 0; i < l->n && !what; i++)
         if (!l->buffers[i].is_alias && l->buffers[i].is_output)
-            is_close(l, i, &what);
+            is_close(l, i, is_inexact, &what);
     if (what) {
         char name[96];
         const size_t length = bl_kernel_key_name(l->key, name, sizeof name);

@@ -10,6 +10,7 @@
 struct shape {
     uint32_t n_segments, n[BL_LINEAR_SEGMENTS], k, m, depth; /* depth: of X-bit weights, 0 is a mixture */
     enum style style;
+    bool is_apart; /* rows of activations differ by powers of two */
 };
 
 static void quantize(const float *x, uint32_t k, uint32_t m, struct bl_q8_block *y)
@@ -143,11 +144,15 @@ static void check_shape(struct bl_kernel_key key, const struct shape *shape)
     uint32_t columns = 0, formats[BL_LINEAR_SEGMENTS];
     const uint32_t spare = 2, k = shape->k, m = shape->m; /* rows of the bucket that the step does not have */
     bool plain = true;
-    snprintf(l.label, sizeof l.label, "n=%u,%u,%u k=%u m=%u b=%u %s", shape->n[0], shape->n[1], shape->n[2], k, m, shape->depth, style_names[shape->style]);
+    snprintf(l.label, sizeof l.label, "n=%u,%u,%u k=%u m=%u b=%u %s%s", shape->n[0], shape->n[1], shape->n[2], k, m, shape->depth, style_names[shape->style],
+             shape->is_apart ? ", rows apart" : "");
+    l.is_extreme = shape->style == EXTREMES;
     random_seed_for(l.label);
     launch_step(&l, m, m, 0);
     original_x = malloc((size_t)k * m * sizeof *original_x);
     fill_floats(original_x, (size_t)k * m, shape->style);
+    for (size_t i = 0; shape->is_apart && i < (size_t)k * m; i++)
+        original_x[i] *= i / k % 3 == 0 ? 0x1p-20f : i / k % 3 == 1 ? 0x1p20f : 1.0f;
     if (key.activation == BL_FMT_Q8)
         quantize(original_x, k, m, launch_input(&l, (size_t)m * (k / 32) * sizeof(struct bl_q8_block), 4 * random_below(16)));
     else
@@ -298,6 +303,8 @@ void check_linear(struct bl_kernel_key key)
     if (key.row_class == BL_ROWS_512) {
         struct shape full = {.n_segments = 1, .n = {33}, .k = elements == 256 ? 256 : 64, .m = BL_STEP_MAX_ROWS, .style = UNIFORM};
         check_shape(key, &full);
+        struct shape apart = {.n_segments = 2, .n = {64, 33}, .k = k_list[1], .m = 7, .style = UNIFORM, .is_apart = true};
+        check_shape(key, &apart);
     }
     for (uint32_t depth = 1; depth <= 8 && key.weight == BL_FMT_BX; depth++) {
         for (uint32_t style = UNIFORM; style <= LOUD; style++) {

@@ -2,6 +2,7 @@
  * too: shader-params params.glsl. */
 #include "hal/formats.h"
 #include "hal/kernel_params.h"
+#include "hal/xq.h"
 
 #include <ctype.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #define WORD(type, field) ((uint32_t)offsetof(struct bl_params_##type, field) / 4)
+#define XQ_WORD(type, field) ((uint32_t)offsetof(struct bl_xq_##type, field) / 4)
 static struct {
     const char *name;
     uint32_t value;
@@ -17,6 +19,7 @@ static struct {
 } table[] = {
 #define ENUM(name) {#name, BL_##name, 0}
 #define FIELD(name, type, field) {#name, WORD(type, field), 0}
+#define XQ_FIELD(name, type, field) {#name, XQ_WORD(type, field), 0}
     ENUM(STEP_N_ROWS), ENUM(STEP_N_OUT), ENUM(STEP_PAGE_STRIDE), ENUM(STEP_TOKEN), ENUM(STEP_POS), ENUM(STEP_SEQ), ENUM(STEP_OUT),
     ENUM(STEP_PAGES), ENUM(ROWS_OF_STEP), ENUM(ROWS_OF_OUTPUT), ENUM(KV_PAGE), ENUM(ATTENTION_SPLIT),
     {"Q8_WORDS", sizeof(struct bl_q8_block) / 4, 0}, {"Q8_COARSE", offsetof(struct bl_q8_block, coarse) / 4, 0},
@@ -28,6 +31,7 @@ static struct {
     FIELD(EMBED_FIRST, embed, first), FIELD(EMBED_COUNT, embed, count),
     FIELD(LINEAR_K, linear, k), FIELD(LINEAR_ROWS, linear, rows), FIELD(LINEAR_N, linear, segment[0].n),
     FIELD(LINEAR_FLAGS, linear, segment[0].flags), FIELD(LINEAR_STRIDE, linear, segment[0].stride), ENUM(LINEAR_BIAS), ENUM(LINEAR_RESIDUAL),
+    FIELD(LINEAR_GLU, linear, glu), ENUM(LINEAR_GLU_KIND), ENUM(LINEAR_GLU_Q8),
     FIELD(QUANTIZE_COLUMNS, quantize, columns), FIELD(QUANTIZE_ROWS, quantize, rows),
     FIELD(NORM_COLUMNS, norm, columns), FIELD(NORM_GROUPS, norm, groups), FIELD(NORM_ROWS, norm, rows), FIELD(NORM_FLAGS, norm, flags),
     FIELD(NORM_EPS, norm, eps), ENUM(NORM_WEIGHT), ENUM(NORM_BIAS),
@@ -44,6 +48,16 @@ static struct {
     FIELD(BINARY_COLUMNS, binary, columns), FIELD(BINARY_ROWS, binary, rows), FIELD(BINARY_KIND, binary, kind),
     FIELD(BINARY_BROADCAST, binary, broadcast), ENUM(BINARY_ADD), ENUM(BINARY_MUL),
     FIELD(GLU_COLUMNS, glu, columns), FIELD(GLU_ROWS, glu, rows), FIELD(GLU_KIND, glu, kind), FIELD(SELECT_COLUMNS, select, columns),
+    {"LINEAR_FIRST_ROW", WORD(linear, segment[1]), 0},
+    FIELD(STAGE_COLUMNS, stage, columns), FIELD(STAGE_BLOCKS, stage, blocks), FIELD(STAGE_ROWS, stage, rows),
+    XQ_FIELD(XQ_EXPONENT, header, row_exponent), XQ_FIELD(XQ_ROWS, header, rows), XQ_FIELD(XQ_N_ROW_BLOCKS, header, n_row_blocks),
+    XQ_FIELD(XQ_N_OUTLIERS, header, n_outliers), XQ_FIELD(XQ_OUTLIERS, header, outliers), XQ_FIELD(XQ_HALVES, header, half2),
+    {"XQ_HEAD", sizeof(struct bl_xq_header) / 4, 0}, {"XQ_ROW_BLOCK_WORDS", sizeof(struct bl_xq_row_block) / 4, 0},
+    {"XQ_SEGMENT_WORDS", sizeof(struct bl_xq_segment) / 4, 0}, {"XQ_INPUT_HEAD", sizeof(struct bl_xq_input) / 4, 0},
+    XQ_FIELD(XQ_FIRST_ROW, row_block, first_row), XQ_FIELD(XQ_FIRST_SEGMENT, row_block, first_segment),
+    XQ_FIELD(XQ_N_GROUPED, row_block, n_grouped), XQ_FIELD(XQ_DATA, row_block, data), XQ_FIELD(XQ_STRIDE, row_block, stride),
+    ENUM(XQ_UNIT), ENUM(XQ_TILE), ENUM(XQ_GROUP_BASE), ENUM(XQ_NO_COLUMN),
+    XQ_FIELD(XQ_INPUT_EXPONENT, input, exponent), XQ_FIELD(XQ_INPUT_BLOCKS, input, blocks),
 };
 enum { N = sizeof table / sizeof table[0] };
 

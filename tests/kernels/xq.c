@@ -80,6 +80,48 @@ uint8_t *xq_random(uint32_t rows, uint32_t columns, uint32_t depth, enum style s
     return blob;
 }
 
+const double xq_mixture[9] = {[1] = 0.03, [2] = 0.33, [3] = 0.61, [4] = 0.03};
+
+uint8_t *xq_typical(uint32_t rows, uint32_t columns, uint32_t depth, size_t *bytes)
+{
+    static const uint8_t half2[] = {4, 15}, half3[] = {3, 11, 19, 31}, half4[] = {3, 9, 15, 22, 29, 37, 48, 63};
+    static const uint8_t half5[] = {3, 8, 13, 18, 24, 29, 35, 41, 47, 54, 61, 70, 79, 90, 105, 127};
+    const uint32_t blocks = columns / 32;
+    struct bl_xq_segment segments[8];
+    struct bl_xq_rows all = {0, 0, segments};
+    double share = 0;
+    for (uint32_t d = 8, done = 0; d >= 1; d--) { /* the deepest first, as compressed models have them */
+        share += depth == XQ_MIXTURE ? xq_mixture[d] : d == depth ? 1 : 0;
+        const uint32_t end = (uint32_t)(share * blocks + 0.5);
+        if (end > done)
+            segments[all.n_segments++] = (struct bl_xq_segment){(uint16_t)(end - done), (uint8_t)d, d > 1 && d < 8 ? BL_XQ_GROUPED : 0, 0.01f};
+        done = end;
+    }
+    const uint32_t n_outliers = rows * (columns / 32) / 64; /* one in 2048 weights */
+    struct bl_xq_outlier *outliers = malloc(n_outliers * sizeof *outliers + 1);
+    for (uint32_t i = 0; i < n_outliers; i++) {
+        const uint32_t at = i * 2048;
+        outliers[i] = (struct bl_xq_outlier){at / columns, (uint16_t)(at % columns), bl_f32_to_f16((float)random_unit() * 4)};
+    }
+    const struct bl_xq_shape shape = {rows, columns, 0, -6, half2, half3, half4, half5, 1, &all, n_outliers};
+    *bytes = (size_t)bl_xq_matrix_bytes(&shape);
+    uint8_t *blob = aligned_alloc(64, (*bytes + 63) / 64 * 64);
+    bl_xq_matrix_begin(&shape, blob);
+    for (uint32_t i = 0; i < rows; i++) {
+        bl_xq_set_row_scale(blob, i, (uint8_t)(60 + random_below(60)));
+        for (uint32_t b = 0; b < blocks; b++) {
+            uint8_t codes[32];
+            for (uint32_t c = 0; c < 32; c++)
+                codes[c] = (uint8_t)random_bits();
+            bl_xq_set_codes(blob, i, b, codes, random_below(16));
+        }
+    }
+    bl_xq_set_outliers(blob, outliers);
+    bl_xq_matrix_end(blob, *bytes);
+    free(outliers);
+    return blob;
+}
+
 static void random_input(uint32_t columns, bool identity, uint8_t *out)
 {
     const uint32_t n = (columns + 31) / 32 * 32;

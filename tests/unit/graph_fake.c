@@ -284,7 +284,7 @@ static void random_statement(struct maker *m)
     static const uint32_t widths[] = {32, 64, 96, 40};
     static const char *const unary[] = {"silu", "gelu", "gelu_tanh", "gelu_quick", "relu", "relu2", "sigmoid", "tanh"};
     uint32_t x = any_value(m), columns = m->columns[x], y = same_width(m, columns), out = m->n_values, wide = widths[below(m, 4)];
-    switch (below(m, 12)) {
+    switch (below(m, 13)) {
     case 0: case 1: case 2:
         say(m, "v%u = linear(v%u, w%u)\n", out, x, matrix(m, columns, wide, false));
         columns = wide;
@@ -297,10 +297,17 @@ static void random_statement(struct maker *m)
     case 8: say(m, "v%u = v%u %c v%u\n", out, x, "+-*"[below(m, 3)], y); break;
     case 9: say(m, "v%u = softcap(v%u, 5) / 2 + v%u\n", out, x, y); break;
     case 10: say(m, "v%u = rope(v%u, pos, d_head=8, base=10000, layout=\"%s\")\n", out, x, below(m, 2) ? "norm" : "neox"); break;
+    case 11:
+        say(m, "v%u = %s(linear(v%u, w%u)) * linear(v%u, w%u)\n", out, unary[below(m, 8)], x, matrix(m, columns, wide, false), x, matrix(m, columns, wide, false));
+        columns = wide;
+        break;
     default: {
-        uint32_t d = columns % 32 ? 8 : 32;
-        say(m, "v%u = attention(v%u, linear(v%u, w%u), linear(v%u, w%u), layer=%u, d_head=%u)\n", out, x, x, matrix(m, columns, d, false), y,
-            matrix(m, columns, d, false), m->n_layers++, d);
+        uint32_t d = columns % 32 ? 8 : 32, rotated = below(m, 4); /* bits: q, k */
+        char turn[64];
+        snprintf(turn, sizeof turn, ", pos, d_head=%u, base=10000, layout=\"%s\")", d, below(m, 2) ? "norm" : "neox");
+        say(m, "v%u = attention(%sv%u%s, %slinear(v%u, w%u)%s, linear(v%u, w%u), layer=%u, d_head=%u)\n", out, rotated & 1 ? "rope(" : "", x,
+            rotated & 1 ? turn : "", rotated & 2 ? "rope(" : "", x, matrix(m, columns, d, false), rotated & 2 ? turn : "", y, matrix(m, columns, d, false),
+            m->n_layers++, d);
         break;
     }
     }
@@ -340,6 +347,8 @@ void check_serial_order(const struct bl_graph *g)
             cr_assert(n->in[k] == BL_NO_ID || made[n->in[k]], "node %u (%s, line %u) reads %%%u too early", i, bl_node_op_name(n->op), n->line, n->in[k]);
         if (n->op == BL_NODE_KV_STORE)
             stored[2 * n->layer + n->kv_part] = true;
+        if (n->op == BL_NODE_ROPE_STORE)
+            stored[2 * n->layer] = stored[2 * n->layer + 1] = true;
         if (n->op == BL_NODE_ATTENTION)
             cr_assert(stored[2 * n->layer] && stored[2 * n->layer + 1]);
         cr_assert_eq(n->out == BL_NO_ID, n->op == BL_NODE_KV_STORE);

@@ -16,6 +16,8 @@ static void sources(void)
     fake_tensor(&f, "odd.weight", BL_FMT_F32, 64, 40);
     fake_tensor(&f, "wide.weight", BL_FMT_F32, 64, 96);
     fake_tensor(&f, "tall.weight", BL_FMT_Q8_0, 96, 64);
+    fake_tensor(&f, "b.weight", BL_FMT_F32, 64, 64);
+    fake_tensor(&f, "b.bias", BL_FMT_F32, 64, 1);
 }
 
 static struct bl_graph *rewritten(const char *body, const char *last, bool q8)
@@ -39,10 +41,11 @@ static uint32_t residuals(const struct bl_graph *g)
     return n;
 }
 
+#define TURN "pos, d_head=32, base=100, layout=\"norm\""
 /* What is left of a body after the rewrites. quantize: nodes that stay; q8: values that some node writes as q8. */
 static const struct {
     const char *body, *last;
-    uint32_t glu, unary, binary, residuals, quantize, q8;
+    uint32_t glu, unary, binary, residuals, quantize, q8, linear_glu, rope_store;
 } cases[] = {
     /* glu */
     {"y = silu(linear(x, s)) * x", "y", 1, 0, 0, 0, 0, 0},
@@ -79,10 +82,36 @@ static const struct {
     {"y = linear(silu(x), t)", "y", 0, 1, 0, 0, 1, 1},
     {"y = linear(silu(x) * x, t)", "y", 1, 0, 0, 0, 0, 1},
     {"y = x + linear(silu(x) * x, t)", "y", 1, 0, 0, 1, 0, 1},
-    {"y = linear(silu(linear(x, wide)) * linear(x, wide), tall)", "y", 1, 0, 0, 0, 0, 1},
+    {"y = linear(silu(linear(x, wide)) * linear(x, wide), tall)", "y", 0, 0, 0, 0, 0, 1, 1},
     {"y = linear(attention(x, x, x, layer=0, d_head=32), t)", "y", 0, 0, 0, 0, 0, 1},
     {"y = linear(attention(x, x, x, layer=0, d_head=16), t)", "y", 0, 0, 0, 0, 1, 1},
     {"h = rms_norm(x, n, 0.1)   a = linear(h, t)   y = x + a   z = linear(rms_norm(y, n, 0.1), t)", "z", 0, 0, 0, 1, 0, 2},
+    /* glu into the linears that it reads */
+    {"y = silu(linear(x, s)) * linear(x, s)", "y", 0, 0, 0, 0, 0, 0, 1},
+    {"y = linear(linear(x, wide) * gelu_tanh(linear(x, wide)), tall)", "y", 0, 0, 0, 0, 0, 1, 1},
+    {"y = silu(linear(x, t)) * linear(x, t)", "y", 0, 0, 0, 0, 1, 1, 1},
+    {"y = silu(linear(x, t)) * linear(x, s)", "y", 1, 0, 0, 0, 1, 1}, /* one reads q8, the other f32 */
+    {"y = silu(linear(x, b)) * linear(x, s)", "y", 1, 0, 0, 0, 0, 0},
+    {"y = silu(linear(x, s)) * linear(x, b)", "y", 1, 0, 0, 0, 0, 0},
+    {"a = linear(x, s)   y = silu(linear(x, s)) * a + a", "y", 1, 0, 1, 0, 0, 0},
+    {"a = linear(x, s)   y = silu(a) * a", "y", 1, 0, 0, 0, 0, 0},
+    {"z = silu(x)   y = silu(linear(x, s)) * linear(z, s)", "y", 1, 1, 0, 0, 0, 0},
+    {"y = silu(linear(x, s) + x) * linear(x, s)", "y", 1, 0, 0, 1, 0, 0},
+    {"y = silu(linear(x, s)) * x", "y", 1, 0, 0, 0, 0, 0},
+    {"y = x + linear(silu(linear(x, t)) * linear(x, t), t)", "y", 0, 0, 0, 1, 1, 2, 1},
+    /* the way into the cache */
+    {"y = attention(rope(x, " TURN "), rope(x, " TURN "), x, layer=0, d_head=32)", "y", 0, 0, 0, 0, 0, 0, 0, 1},
+    {"y = linear(attention(rope(x, " TURN "), rope(linear(x, s), " TURN "), linear(x, wide), layer=0, d_head=32), tall)", "y", 0, 0, 0, 0, 1, 1, 0, 1},
+    {"y = attention(rope(rms_norm(x, n8, 0.1), " TURN "), rope(x, " TURN "), x, layer=0, d_head=32)", "y", 0, 0, 0, 0, 0, 0, 0, 1},
+    {"y = attention(x, rope(x, " TURN "), x, layer=0, d_head=32)", "y", 0, 0, 0, 0, 0, 0},
+    {"y = attention(rope(x, " TURN "), x, x, layer=0, d_head=32)", "y", 0, 0, 0, 0, 0, 0},
+    {"a = rope(x, " TURN ")   y = attention(a, a, x, layer=0, d_head=32)", "y", 0, 0, 0, 0, 0, 0},
+    {"a = rope(x, " TURN ")   y = attention(a, rope(x, " TURN "), x, layer=0, d_head=32) + a", "y", 0, 0, 1, 0, 0, 0},
+    {"a = rope(x, " TURN ")   y = attention(rope(x, " TURN "), a, x, layer=0, d_head=32) + a", "y", 0, 0, 1, 0, 0, 0},
+    {"y = attention(rope(x, " TURN "), rope(x, pos, d_head=32, base=10, layout=\"norm\"), x, layer=0, d_head=32)", "y", 0, 0, 0, 0, 0, 0},
+    {"y = attention(rope(x, " TURN "), rope(x, pos, d_head=32, base=100, layout=\"neox\"), x, layer=0, d_head=32)", "y", 0, 0, 0, 0, 0, 0},
+    {"y = attention(rope(x, " TURN "), rope(x, " TURN "), x, layer=0, d_head=16)", "y", 0, 0, 0, 0, 0, 0},
+    {"y = attention(rope(x, " TURN "), rope(x, " TURN ", n_rot=16), x, layer=0, d_head=32)", "y", 0, 0, 0, 0, 0, 0},
 };
 
 Test(graph_rewrites, apply_exactly_where_they_may)
@@ -92,6 +121,11 @@ Test(graph_rewrites, apply_exactly_where_they_may)
         uint32_t q8 = 0;
         for (uint32_t n = 0; n < g->n_nodes; n++)
             q8 += g->nodes[n].out != BL_NO_ID && g->values[g->nodes[n].out].format == BL_FMT_Q8;
+        const uint32_t stores = cases[i].rope_store, attentions = count_ops(g, BL_NODE_ATTENTION);
+        cr_expect_eq(count_ops(g, BL_NODE_LINEAR_GLU), cases[i].linear_glu, "linear_glu: %s", cases[i].body);
+        cr_expect_eq(count_ops(g, BL_NODE_ROPE_STORE), stores, "rope_store: %s", cases[i].body);
+        cr_expect_eq(count_ops(g, BL_NODE_KV_STORE), 2 * (attentions - stores), "kv_store: %s", cases[i].body);
+        cr_expect(!stores || !count_ops(g, BL_NODE_ROPE), "rope: %s", cases[i].body);
         cr_expect_eq(count_ops(g, BL_NODE_GLU), cases[i].glu, "glu: %s", cases[i].body);
         cr_expect_eq(count_ops(g, BL_NODE_UNARY), cases[i].unary, "unary: %s", cases[i].body);
         cr_expect_eq(count_ops(g, BL_NODE_BINARY), cases[i].binary, "binary: %s", cases[i].body);
@@ -129,6 +163,28 @@ Test(graph_rewrites, operands_of_folded_nodes)
     cr_assert_eq(glu->params.glu.columns, 64);
     cr_assert_eq(g->nodes[g->values[glu->in[0]].producer].op, BL_NODE_EMBED); /* gate: what the function is of */
     cr_assert_eq(g->nodes[g->values[glu->in[1]].producer].op, BL_NODE_LINEAR);
+    bl_graph_destroy(g);
+
+    g = rewritten("y = linear(x, wide[32:96]) * relu(linear(x, s))", "y", false);
+    const struct bl_node *both = only(g, BL_NODE_LINEAR_GLU);
+    cr_assert_eq(both->params.glu.kind, BL_UNARY_RELU);
+    cr_assert_eq(both->n_in, 1);
+    cr_assert_eq(g->nodes[g->values[both->in[0]].producer].op, BL_NODE_EMBED);
+    cr_assert_str_eq(f.tensors[both->weight.tensor].name, "s.weight"); /* the gate's */
+    cr_assert_str_eq(f.tensors[both->up.tensor].name, "wide.weight");
+    cr_assert_eq(both->up.first_row, 32);
+    bl_graph_destroy(g);
+
+    g = rewritten("y = linear(attention(rope(x, " TURN ", n_rot=8), rope(linear(x, s), " TURN ", n_rot=8), linear(x, wide), layer=0, d_head=32), tall)", "y", false);
+    const struct bl_node *store = only(g, BL_NODE_ROPE_STORE), *attention = only(g, BL_NODE_ATTENTION);
+    const struct bl_params_rope_store *shape = &store->params.rope_store;
+    cr_assert(shape->n_head == 2 && shape->n_head_kv == 2 && shape->d_k == 32 && shape->d_v == 48 && shape->n_rot == 8 && shape->layout == BL_ROPE_NORM);
+    cr_assert_eq(store->out, attention->in[0]);
+    cr_assert_eq(store->layer, 0);
+    cr_assert_eq(g->nodes[g->values[store->in[0]].producer].op, BL_NODE_EMBED);
+    cr_assert_str_eq(f.tensors[g->nodes[g->values[store->in[1]].producer].weight.tensor].name, "s.weight");
+    cr_assert_str_eq(f.tensors[g->nodes[g->values[store->in[2]].producer].weight.tensor].name, "wide.weight");
+    cr_assert_eq(g->nodes[g->values[store->in[3]].producer].op, BL_NODE_ROPE_TABLE);
     bl_graph_destroy(g);
 
     g = rewritten("a = linear(silu(x), s)   b = tanh(x)   y = b + a", "y", false);

@@ -23,12 +23,28 @@ static float weight_of(uint32_t tensor, uint64_t i)
     return (float)(random_next(&state) % 9) / 8.0f - 0.5f;
 }
 
+static uint64_t bytes_of(enum bl_format format, uint64_t n)
+{
+    return n / bl_formats[format].block_elements * bl_formats[format].block_bytes;
+}
+
+static void put_weight(enum bl_format format, uint8_t *matrix, uint64_t i, float value)
+{
+    if (format == BL_FMT_F32) {
+        memcpy(matrix + 4 * i, &value, 4);
+        return;
+    }
+    uint8_t *block = matrix + i / 32 * 34; /* q8_0: d = 1/8, then bytes */
+    memcpy(block, "\x00\x30", 2);
+    block[2 + i % 32] = (uint8_t)(int8_t)(value * 8);
+}
+
 static bl_status bind_weight(void *user, const struct bl_weight *weight, bool as_vector, bl_binding *out)
 {
     const struct weights *w = user;
     const struct fake_tensor *t = &w->f->tensors[weight->tensor];
     uint64_t first = as_vector ? weight->first_row : weight->first_row * t->columns;
-    *out = (bl_binding){w->buffer, w->offset[weight->tensor] + 4 * first, 4 * (uint64_t)weight->columns * weight->rows, BL_READ};
+    *out = (bl_binding){w->buffer, w->offset[weight->tensor] + bytes_of(t->format, first), bytes_of(t->format, (uint64_t)weight->columns * weight->rows), BL_READ};
     return BL_OK;
 }
 
@@ -45,12 +61,12 @@ static void make_weights(bl_device *device, const struct fake *f, struct weights
     *w = (struct weights){.f = f};
     for (uint32_t i = 0; i < f->n_tensors; i++) {
         w->offset[i] = w->bytes;
-        w->bytes += (4 * f->tensors[i].columns * f->tensors[i].rows + 63) / 64 * 64;
+        w->bytes += (bytes_of(f->tensors[i].format, f->tensors[i].columns * f->tensors[i].rows) + 63) / 64 * 64;
     }
     w->buffer = new_buffer(device, w->bytes, BL_MEM_UPLOAD, "weights");
     for (uint32_t t = 0; t < f->n_tensors; t++)
         for (uint64_t i = 0; i < f->tensors[t].columns * f->tensors[t].rows; i++)
-            ((float *)bl_buffer_host(w->buffer))[w->offset[t] / 4 + i] = weight_of(t, i);
+            put_weight(f->tensors[t].format, (uint8_t *)bl_buffer_host(w->buffer) + w->offset[t], i, weight_of(t, i));
     cr_assert_eq(bl_buffer_sync(w->buffer, 0, w->bytes, true), BL_OK);
 }
 
@@ -184,8 +200,8 @@ static void linear_by_hand(const float *x, uint32_t tensor, uint32_t first, uint
     }
 }
 
-/* Matrices that one binding cannot hold: the embedding in pieces, linears of more segments than a launch has, biases and residuals with
- * them. 32 rows of 64 f32 are 8,192 bytes. */
+/* Matrices that one binding cannot hold: the embedding in pieces, linears of more segments than a launch has, biases, residuals and glus
+ * (to f32 and to q8) with them. 32 rows of 64 f32 are 8,192 bytes. */
 Test(graph_run, matrices_beyond_the_largest_binding)
 {
     static struct fake f;
@@ -196,9 +212,16 @@ Test(graph_run, matrices_beyond_the_largest_binding)
     fake_tensor(&f, "w.bias", BL_FMT_F32, 64 * 5 + 8, 1);
     fake_tensor(&f, "d.weight", BL_FMT_F32, 64 * 5 + 8, 64);
     fake_tensor(&f, "o.weight", BL_FMT_F32, 64, VOCABULARY);
+    fake_tensor(&f, "gate.weight", BL_FMT_F32, 64, 64 * 5 + 32);
+    fake_tensor(&f, "up.weight", BL_FMT_F32, 64, 64 * 5 + 32);
+    fake_tensor(&f, "d8.weight", BL_FMT_Q8_0, 64 * 5 + 32, 64);
+    fake_tensor(&f, "odd.weight", BL_FMT_F32, 64, 64 * 5 + 8);
     struct bl_graph *g = must_parse(&f, "x = embed(tokens, token_embd)\ny = x + linear(linear(x, w), d)\nz = y + linear(linear(x, w), d)\n"
-                                        "logits = linear(select(z, outputs), o)\n");
+                                        "z = z + linear(silu(linear(z, gate)) * linear(z, up), d8)\n"
+                                        "z = z + linear(gelu(linear(z, odd)) * linear(z, odd), d)\nlogits = linear(select(z, outputs), o)\n");
+    cr_assert_eq(bl_graph_lower(g, true), BL_OK);
     cr_assert_eq(bl_graph_fuse(g), BL_OK);
+    cr_assert_eq(count_ops(g, BL_NODE_LINEAR_GLU), 2);
     for (int kind = 0; kind < BL_SCHEDULE_COUNT; kind++) {
         run_graph(g, &f, "cpu", 0, (enum bl_schedule_kind)kind, expected);
         static const uint64_t limits[] = {45000, 60000, 84000};

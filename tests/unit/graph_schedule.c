@@ -45,7 +45,7 @@ static bool node_needs(const struct bl_node *n, const struct bl_node *earlier)
     for (uint32_t k = 0; k < n->n_in; k++)
         if (n->in[k] != BL_NO_ID && n->in[k] == earlier->out)
             return true;
-    return n->op == BL_NODE_ATTENTION && earlier->op == BL_NODE_KV_STORE && n->layer == earlier->layer;
+    return n->op == BL_NODE_ATTENTION && (earlier->op == BL_NODE_KV_STORE || earlier->op == BL_NODE_ROPE_STORE) && n->layer == earlier->layer;
 }
 
 static bool launch_needs(const struct bl_graph *g, const struct bl_launch *l, const struct bl_launch *earlier)
@@ -184,7 +184,7 @@ static void check_all(struct bl_graph *g)
 Test(graph_schedule, random_graphs)
 {
     static struct fake f;
-    uint32_t most_lanes = 0, q8_values = 0, grouped = 0;
+    uint32_t most_lanes = 0, q8_values = 0, grouped = 0, glus = 0, stores = 0;
     for (uint64_t seed = 1; seed <= N_RANDOM; seed++) {
         struct bl_graph *g = random_graph(seed, RANDOM_QUANTIZED, &f);
         if (seed % 4) { /* also graphs as they are before the rewrites */
@@ -195,6 +195,8 @@ Test(graph_schedule, random_graphs)
         check_all(g);
         for (uint32_t v = 0; v < g->n_values; v++)
             q8_values += g->values[v].format == BL_FMT_Q8;
+        glus += count_ops(g, BL_NODE_LINEAR_GLU);
+        stores += count_ops(g, BL_NODE_ROPE_STORE);
         struct bl_schedule *s;
         cr_assert_eq(bl_schedule_create(g, BL_SCHEDULE_GROUPED_STREAMS, &s), BL_OK);
         most_lanes = s->n_lanes > most_lanes ? s->n_lanes : most_lanes;
@@ -206,6 +208,8 @@ Test(graph_schedule, random_graphs)
     cr_assert_gt(most_lanes, 4, "%u lanes", most_lanes);
     cr_assert_gt(q8_values, N_RANDOM);
     cr_assert_gt(grouped, N_RANDOM / 4);
+    cr_assert_gt(glus, N_RANDOM / 8, "%u linears with a glu", glus);
+    cr_assert_gt(stores, N_RANDOM / 8, "%u rope_stores", stores);
 }
 
 Test(graph_schedule, families)
@@ -263,30 +267,58 @@ Test(graph_schedule, groups_are_limited)
     bl_graph_destroy(g);
 }
 
-/* The published numbers of the attention block: Q, K, V, two ropes, two stores, attention, output. */
+/* norm, q + k + v, rope_store, attention, output, norm, gate + up, down; and the embedding, the table, the selection, a norm, the head. */
+Test(graph_schedule, eight_launches_per_layer_of_llama)
+{
+    static struct fake f;
+    struct bl_graph *g;
+    for (uint32_t n = 0; fake_family(n, &f, &g); n++) {
+        const bool is_llama = strcmp(f.source.arch, "llama") == 0;
+        cr_assert_eq(bl_graph_lower(g, true), BL_OK);
+        cr_assert_eq(bl_graph_fuse(g), BL_OK);
+        struct bl_schedule *s;
+        cr_assert_eq(bl_schedule_create(g, BL_SCHEDULE_GROUPED, &s), BL_OK);
+        if (is_llama)
+            cr_assert_eq(s->n_launches, 8 * g->n_kv_layers + 5, "%u launches of %u layers", s->n_launches, g->n_kv_layers);
+        bl_schedule_destroy(s);
+        bl_graph_destroy(g);
+        if (is_llama)
+            return;
+    }
+    cr_assert_fail("no family is llama");
+}
+
+/* The published numbers of the attention block: Q, K, V, two ropes, two stores, attention, output; and what the rewrites make of them. */
 Test(graph_schedule, attention_block_of_llama)
 {
     static const struct {
         enum bl_schedule_kind kind;
-        uint32_t launches, steps;
-    } expected[] = {{BL_SCHEDULE_SERIAL, 9, 9}, {BL_SCHEDULE_GROUPED, 7, 7}, {BL_SCHEDULE_STREAMS, 9, 5}, {BL_SCHEDULE_GROUPED_STREAMS, 7, 5}};
+        struct { uint32_t launches, steps; } written, rewritten;
+    } expected[] = {{BL_SCHEDULE_SERIAL, {9, 9}, {6, 6}}, {BL_SCHEDULE_GROUPED, {7, 7}, {4, 4}}, {BL_SCHEDULE_STREAMS, {9, 5}, {6, 4}},
+                    {BL_SCHEDULE_GROUPED_STREAMS, {7, 5}, {4, 4}}};
     static struct fake f;
     struct bl_graph *g;
     uint32_t n = 0;
     for (const char *name; (name = fake_family(n, &f, &g)) && strcmp(name, "llama") != 0; n++)
         bl_graph_destroy(g);
     cr_assert_not_null(g);
-    cr_assert_eq(bl_graph_lower(g, true), BL_OK);
-    cr_assert_eq(bl_graph_fuse(g), BL_OK);
-    for (int i = 0; i < BL_SCHEDULE_COUNT; i++)
+    for (int i = 0; i < 2 * BL_SCHEDULE_COUNT; i++) {
+        if (i == BL_SCHEDULE_COUNT) {
+            cr_assert_eq(bl_graph_lower(g, true), BL_OK);
+            cr_assert_eq(bl_graph_fuse(g), BL_OK);
+        }
+        const int kind = i % BL_SCHEDULE_COUNT;
+        const uint32_t want_launches = i < BL_SCHEDULE_COUNT ? expected[kind].written.launches : expected[kind].rewritten.launches;
+        const uint32_t want_steps = i < BL_SCHEDULE_COUNT ? expected[kind].written.steps : expected[kind].rewritten.steps;
         for (uint32_t layer = 0; layer < 2; layer++) {
             struct bl_schedule *s;
             uint32_t launches, steps;
-            cr_assert_eq(bl_schedule_create(g, expected[i].kind, &s), BL_OK);
+            cr_assert_eq(bl_schedule_create(g, expected[kind].kind, &s), BL_OK);
             bl_schedule_block_steps(g, s, layer, &launches, &steps);
-            cr_assert_eq(launches, expected[i].launches, "%s: %u launches", bl_schedule_name(s->kind), launches);
-            cr_assert_eq(steps, expected[i].steps, "%s: %u steps", bl_schedule_name(s->kind), steps);
+            cr_assert_eq(launches, want_launches, "%s: %u launches", bl_schedule_name(s->kind), launches);
+            cr_assert_eq(steps, want_steps, "%s: %u steps", bl_schedule_name(s->kind), steps);
             bl_schedule_destroy(s);
         }
+    }
     bl_graph_destroy(g);
 }

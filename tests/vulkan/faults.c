@@ -47,6 +47,7 @@ static VkResult count(VkResult result, int made)
     X(device, MapMemory, 0, (VkDevice d, VkDeviceMemory m, VkDeviceSize a, VkDeviceSize n, VkMemoryMapFlags f, void **o),              \
       (d, m, a, n, f, o))                                                                                                            \
     X(device, CreateBuffer, 1, (VkDevice d, const VkBufferCreateInfo *i, ALLOCATION, VkBuffer *o), (d, i, c, o))                       \
+    X(device, CreateBufferView, 1, (VkDevice d, const VkBufferViewCreateInfo *i, ALLOCATION, VkBufferView *o), (d, i, c, o))          \
     X(device, BindBufferMemory, 0, (VkDevice d, VkBuffer b, VkDeviceMemory m, VkDeviceSize a), (d, b, m, a))                           \
     X(device, CreateCommandPool, 1, (VkDevice d, const VkCommandPoolCreateInfo *i, ALLOCATION, VkCommandPool *o), (d, i, c, o))        \
     X(device, AllocateCommandBuffers, 0, (VkDevice d, const VkCommandBufferAllocateInfo *i, VkCommandBuffer *o), (d, i, o))            \
@@ -55,6 +56,8 @@ static VkResult count(VkResult result, int made)
     X(device, CreateFence, 1, (VkDevice d, const VkFenceCreateInfo *i, ALLOCATION, VkFence *o), (d, i, c, o))                          \
     X(device, ResetFences, 0, (VkDevice d, uint32_t n, const VkFence *f), (d, n, f))                                                   \
     X(device, WaitForFences, 0, (VkDevice d, uint32_t n, const VkFence *f, VkBool32 all, uint64_t ns), (d, n, f, all, ns))             \
+    X(device, CreateSemaphore, 1, (VkDevice d, const VkSemaphoreCreateInfo *i, ALLOCATION, VkSemaphore *o), (d, i, c, o))              \
+    X(device, WaitSemaphoresKHR, 0, (VkDevice d, const VkSemaphoreWaitInfoKHR *i, uint64_t ns), (d, i, ns))                            \
     X(device, QueueSubmit, 0, (VkQueue q, uint32_t n, const VkSubmitInfo *i, VkFence f), (q, n, i, f))                                 \
     X(device, CreateDescriptorSetLayout, 1, (VkDevice d, const VkDescriptorSetLayoutCreateInfo *i, ALLOCATION,                        \
                                              VkDescriptorSetLayout *o), (d, i, c, o))                                                \
@@ -62,6 +65,7 @@ static VkResult count(VkResult result, int made)
     X(device, CreateShaderModule, 1, (VkDevice d, const VkShaderModuleCreateInfo *i, ALLOCATION, VkShaderModule *o), (d, i, c, o))     \
     X(device, CreateComputePipelines, 1, (VkDevice d, VkPipelineCache p, uint32_t n, const VkComputePipelineCreateInfo *i, ALLOCATION, \
                                           VkPipeline *o), (d, p, n, i, c, o))                                                        \
+    X(device, CreatePipelineCache, 1, (VkDevice d, const VkPipelineCacheCreateInfo *i, ALLOCATION, VkPipelineCache *o), (d, i, c, o))  \
     X(device, CreateDescriptorPool, 1, (VkDevice d, const VkDescriptorPoolCreateInfo *i, ALLOCATION, VkDescriptorPool *o), (d, i, c, o)) \
     X(device, AllocateDescriptorSets, 0, (VkDevice d, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *o), (d, i, o))            \
     X(device, CreateQueryPool, 1, (VkDevice d, const VkQueryPoolCreateInfo *i, ALLOCATION, VkQueryPool *o), (d, i, c, o))              \
@@ -74,14 +78,17 @@ static VkResult count(VkResult result, int made)
     X(instance, DestroyInstance, (VkInstance o, ALLOCATION), (o, c))                           \
     X(device, DestroyDevice, (VkDevice o, ALLOCATION), (o, c))                                 \
     X(device, FreeMemory, (VkDevice d, VkDeviceMemory o, ALLOCATION), (d, o, c))               \
+    X(device, DestroyBufferView, (VkDevice d, VkBufferView o, ALLOCATION), (d, o, c))          \
     X(device, DestroyBuffer, (VkDevice d, VkBuffer o, ALLOCATION), (d, o, c))                  \
     X(device, DestroyCommandPool, (VkDevice d, VkCommandPool o, ALLOCATION), (d, o, c))        \
     X(device, DestroyQueryPool, (VkDevice d, VkQueryPool o, ALLOCATION), (d, o, c))            \
+    X(device, DestroySemaphore, (VkDevice d, VkSemaphore o, ALLOCATION), (d, o, c))            \
     X(device, DestroyFence, (VkDevice d, VkFence o, ALLOCATION), (d, o, c))                    \
     X(device, DestroyDescriptorSetLayout, (VkDevice d, VkDescriptorSetLayout o, ALLOCATION), (d, o, c)) \
     X(device, DestroyPipelineLayout, (VkDevice d, VkPipelineLayout o, ALLOCATION), (d, o, c))  \
     X(device, DestroyShaderModule, (VkDevice d, VkShaderModule o, ALLOCATION), (d, o, c))      \
     X(device, DestroyPipeline, (VkDevice d, VkPipeline o, ALLOCATION), (d, o, c))              \
+    X(device, DestroyPipelineCache, (VkDevice d, VkPipelineCache o, ALLOCATION), (d, o, c))    \
     X(device, DestroyDescriptorPool, (VkDevice d, VkDescriptorPool o, ALLOCATION), (d, o, c))
 
 #define DEFINE(table, name, made, parameters, arguments)          \

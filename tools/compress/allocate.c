@@ -216,7 +216,7 @@ void xq_allocate_limits(const struct xq_strip *strips, uint32_t n, uint64_t *few
     }
 }
 
-bl_status xq_allocate(struct xq_strip *strips, uint32_t n, uint64_t budget, double *loss)
+bl_status xq_allocate(struct xq_strip *strips, uint32_t n, uint64_t budget, double *loss, double *price)
 {
     uint64_t fewest, most;
     xq_allocate_limits(strips, n, &fewest, &most);
@@ -225,13 +225,14 @@ bl_status xq_allocate(struct xq_strip *strips, uint32_t n, uint64_t budget, doub
                 (unsigned long long)fewest);
     double low = 1e-30, high = 1e6; /* nats per byte: too many bytes, few enough */
     for (uint32_t step = 0; step < 120; step++) {
-        const double price = sqrt(low * high);
-        if (allocate_at(strips, n, price, loss) > budget)
-            low = price;
+        const double middle = sqrt(low * high);
+        if (allocate_at(strips, n, middle, loss) > budget)
+            low = middle;
         else
-            high = price;
+            high = middle;
     }
     (void)allocate_at(strips, n, high, loss);
+    *price = high;
     spend(strips, n, budget, loss);
     return BL_OK;
 }

@@ -24,8 +24,8 @@ uint64_t xq_strip_bytes(const struct xq_strip *strip);
 void xq_allocate_limits(const struct xq_strip *strips, uint32_t n, uint64_t *fewest, uint64_t *most);
 /* Gives every block a depth of least_depth .. 8, with or without group scales, so that the sum of xq_strip_bytes is at most `budget` and the
  * expected loss is as small as one multiplier can make it; then spends what is left. BL_ELIMIT when even the fewest bytes are more. *loss:
- * nats per token that are expected. */
-bl_status xq_allocate(struct xq_strip *strips, uint32_t n, uint64_t budget, double *loss) BL_MUST_USE;
+ * nats per token that are expected; *price: nats per byte, the multiplier. */
+bl_status xq_allocate(struct xq_strip *strips, uint32_t n, uint64_t budget, double *loss, double *price) BL_MUST_USE;
 /* The same depth everywhere: the baseline. */
 void xq_allocate_uniform(struct xq_strip *strips, uint32_t n, uint32_t depth, bool grouped);
 #endif

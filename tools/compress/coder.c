@@ -2,11 +2,15 @@
 #include "compress/coder.h"
 
 
-/* Optimal levels for deviation 1 (positive half), times most / spread, rounded where the squared error grew least. */
-const uint8_t xq_half2[2] = {3, 10};
-const uint8_t xq_half3[4] = {3, 9, 17, 28};
-const uint8_t xq_half4[8] = {3, 9, 15, 22, 29, 38, 48, 63};
-const uint8_t xq_half5[16] = {2, 8, 13, 18, 24, 29, 35, 41, 48, 55, 62, 71, 80, 91, 103, 127};
+/* [uniform][depth - 2]. Optimal levels for deviation 1, times most / spread, in whole numbers inside the format's bounds. */
+static const uint8_t halves[2][4][16] = {
+    {{3, 10}, {3, 9, 17, 28}, {3, 9, 15, 22, 29, 38, 48, 63}, {2, 8, 13, 18, 24, 29, 35, 41, 48, 55, 62, 71, 80, 91, 103, 127}},
+    {{1, 3}, {1, 3, 5, 7}, {1, 3, 5, 7, 9, 11, 13, 15}, {1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31}},
+};
+/* Of the largest level, in deviations, where the error for a normal distribution is least. */
+static const float spreads[2][9] = {{0, 0.7979f, 1.51f, 2.15f, 2.73f, 3.26f, 3.3f, 3.6f, 3.9f}, {0, 0.7979f, 1.494f, 2.051f, 2.513f, 2.916f, 3.3f, 3.6f, 3.9f}};
+static struct xq_coder coders[9];
+static bool is_uniform;
 
 static void mirror(struct xq_coder *c, const uint8_t *half, uint32_t n)
 {
@@ -19,20 +23,14 @@ static void mirror(struct xq_coder *c, const uint8_t *half, uint32_t n)
 
 static void make(struct xq_coder *c, uint32_t depth)
 {
-    static const float spreads[9] = {0, 0.7979f, 1.51f, 2.15f, 2.73f, 3.26f, 3.3f, 3.6f, 3.9f};
-    c->depth = depth;
-    c->spread = spreads[depth];
-    if (depth == 2)
-        mirror(c, xq_half2, 2);
-    else if (depth == 3)
-        mirror(c, xq_half3, 4);
-    else if (depth == 4)
-        mirror(c, xq_half4, 8);
-    else if (depth == 5) {
-        c->most = xq_half5[15];
+    *c = (struct xq_coder){.depth = depth, .spread = spreads[is_uniform][depth]};
+    if (depth >= 2 && depth <= 4) {
+        mirror(c, xq_half(depth), 1u << (depth - 1));
+    } else if (depth == 5) {
+        c->most = xq_half(5)[15];
         for (uint32_t i = 0; i < 16; i++) {
-            c->level[i] = xq_half5[i];
-            c->level[16 + i] = (int16_t)-xq_half5[i];
+            c->level[i] = xq_half(5)[i];
+            c->level[16 + i] = (int16_t)-xq_half(5)[i];
         }
     } else {
         c->most = (1 << depth) - 1;
@@ -50,10 +48,19 @@ static void make(struct xq_coder *c, uint32_t depth)
     }
 }
 
+void xq_coders_make(bool uniform)
+{
+    is_uniform = uniform;
+    for (uint32_t depth = 1; depth <= 8; depth++)
+        make(&coders[depth], depth);
+}
+
 const struct xq_coder *xq_coders(void)
 {
-    static struct xq_coder coders[9];
-    for (uint32_t depth = 1; depth <= 8 && !coders[depth].depth; depth++)
-        make(&coders[depth], depth);
     return coders;
+}
+
+const uint8_t *xq_half(uint32_t depth)
+{
+    return halves[is_uniform][depth - 2];
 }

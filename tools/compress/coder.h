@@ -3,8 +3,7 @@
 #define XQ_CODER_H
 #include "hal/xq.h"
 
-/* The levels that the compressor writes: Lloyd-Max for a normal distribution, in whole numbers inside the format's bounds. */
-extern const uint8_t xq_half2[2], xq_half3[4], xq_half4[8], xq_half5[16];
+#include <stdbool.h>
 
 struct xq_coder {
     uint32_t depth;
@@ -13,8 +12,13 @@ struct xq_coder {
     uint8_t nearest[1024];   /* code of the level nearest to v, at floor(2 (v + most)): midpoints of whole levels are halves */
     float spread;            /* at unit = spread / most the error for a normal distribution of deviation 1 is about least */
 };
-/* [0 .. 8], by depth. Made on first use: call once before threads start. */
+/* Levels of depths 2 to 5: Lloyd-Max for a normal distribution, or equally far apart (what GPTQ and plain rounding use; the deeper ones
+ * always are). To be called once, before anything else here. */
+void xq_coders_make(bool uniform);
+/* [0 .. 8], by depth. */
 const struct xq_coder *xq_coders(void);
+/* The positive levels of depth 2 .. 5, ascending, as the file has them: 2, 4, 8, 16. */
+const uint8_t *xq_half(uint32_t depth);
 
 static inline uint8_t xq_code_of(const struct xq_coder *c, float v)
 {

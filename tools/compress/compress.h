@@ -4,21 +4,41 @@
 #include <bitloom/status.h>
 #include <stdbool.h>
 
-struct xq_options {
-    const char *in, *out;
-    uint64_t size;          /* target in bytes of the whole file; 0: bits_per_weight says */
+/* xq: learned depths. gptq: one depth for all columns, error feedback in the order of falling power, levels equally far apart; rtn: the same
+ * without feedback. Both keep to the container, so that a user can compare. */
+enum xq_method { XQ_METHOD_XQ, XQ_METHOD_GPTQ, XQ_METHOD_RTN };
+
+struct xq_target {
+    const char *out;
+    uint64_t size;          /* bytes of the whole file at most; 0: bits_per_weight says */
     double bits_per_weight; /* of the whole file, over all parameters */
+};
+struct xq_options {
+    const char *in;
+    const struct xq_target *targets; /* several files from one learning */
+    uint32_t n_targets;
+    enum xq_method method;
+    uint32_t depth;         /* of the other methods */
+    bool grouped;           /* of the other methods: a scale for every 32 columns of a row */
     uint32_t threads;
-    double damp;
+    const char *const *calibration; /* paths of texts; none: the built-in one */
+    uint32_t n_calibration;
+    uint64_t calibration_tokens;    /* about; 0: all */
+    const char *state;      /* what was learned before, in place of learning; NULL: learn */
+    const char *save_state; /* where to keep it; NULL: nowhere */
+    uint64_t ram;           /* bytes that capturing may take; 0: no bound */
+    double damp;            /* of the covariances, in units of the mean of their diagonal */
+    double temper;          /* power of a token's probability in the worth of its row */
     bool feedback;
     uint32_t sweeps;
-    double outlier_loss;
     bool quiet;
     bool report;            /* OUT.report.html and .json */
 };
 struct xq_result {
     uint64_t bytes, parameters;
-    double expected_loss, loss; /* nats per token: by the allocation, after rounding */
+    double expected_loss, loss; /* nats per token by the second-order model: as allocated, as rounded */
+    double divergence, divergence_error, nll_ratio, same_top; /* on held out text */
 };
-bl_status xq_compress(const struct xq_options *options, struct xq_result *result) BL_MUST_USE;
+/* results: [n_targets]. Files that are complete stay when a later one fails. */
+bl_status xq_compress(const struct xq_options *options, struct xq_result *results) BL_MUST_USE;
 #endif

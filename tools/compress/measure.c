@@ -9,11 +9,13 @@
 #include <string.h>
 
 #define CLIP 3.0f
-#define SAMPLE 256u /* rows on which depths are tried */
+#define LEAST_GAIN 1e-9 /* nats per token: 5 bytes are dearer than that at any size worth having */
+#define SAMPLE 96u /* rows on which depths are tried */
 
 void xq_measured_free(struct xq_measured *m)
 {
     free(m->scale);
+    free(m->candidates);
     free(m->outliers);
     free(m->energy);
     *m = (struct xq_measured){0};
@@ -93,22 +95,21 @@ struct pass {
     const struct xq_matrix *matrix;
     const struct xq_prepared *p;
     struct xq_measured *out;
-    double outlier_loss;
     float *row, *z;
     uint32_t cap_outliers;
     double error[2][9], power;
 };
 
-static bl_status note_outlier(struct pass *s, uint32_t row, uint32_t column)
+static bl_status note_candidate(struct pass *s, uint32_t row, uint32_t column, double gain)
 {
-    if (s->out->n_outliers == s->cap_outliers) {
+    if (s->out->n_candidates == s->cap_outliers) {
         s->cap_outliers = s->cap_outliers ? 2 * s->cap_outliers : 256;
-        struct xq_place *grown = realloc(s->out->outliers, s->cap_outliers * sizeof *grown);
+        struct xq_place *grown = realloc(s->out->candidates, s->cap_outliers * sizeof *grown);
         if (!grown)
             BL_FAIL(BL_ENOMEM, "no memory for %u outliers", s->cap_outliers);
-        s->out->outliers = grown;
+        s->out->candidates = grown;
     }
-    s->out->outliers[s->out->n_outliers++] = (struct xq_place){row, (uint16_t)column};
+    s->out->candidates[s->out->n_candidates++] = (struct xq_place){row, (uint16_t)column, (float)gain};
     return BL_OK;
 }
 
@@ -120,8 +121,9 @@ static bl_status measure_row(struct pass *s, uint32_t index, uint32_t row_block,
     float *energy = s->out->energy + (size_t)row_block * p->blocks;
     for (uint32_t c = 0; c < p->columns; c++) {
         const float beyond = fabsf(s->z[c]) - CLIP;
-        if (beyond > 0 && s->outlier_loss > 0 && worth * (double)p->l2[c] * (double)(beyond * beyond) > s->outlier_loss) {
-            BL_TRY(note_outlier(s, index, c));
+        const double gain = beyond > 0 ? worth * (double)p->l2[c] * (double)(beyond * beyond) : 0;
+        if (gain > LEAST_GAIN) {
+            BL_TRY(note_candidate(s, index, c, gain));
             s->z[c] = 0;
         }
     }
@@ -142,18 +144,19 @@ static bl_status measure_row(struct pass *s, uint32_t index, uint32_t row_block,
     return BL_OK;
 }
 
-static void cut_rows(const struct xq_matrix *matrix, struct xq_measured *m)
+struct xq_measured xq_measured_shape(const struct xq_matrix *matrix)
 {
+    struct xq_measured shape = {.rows = matrix->rows, .blocks = (matrix->columns + 31) / 32}, *m = &shape;
     m->n_row_blocks = matrix->is_table && matrix->rows >= 32 * XQ_ROW_BLOCKS ? XQ_ROW_BLOCKS : 1;
     for (uint32_t i = 0; i <= m->n_row_blocks; i++)
         m->first_row[i] = i == m->n_row_blocks ? matrix->rows : (uint32_t)((uint64_t)matrix->rows * i / m->n_row_blocks / BL_XQ_UNIT * BL_XQ_UNIT);
+    return shape;
 }
 
-bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, double outlier_loss, struct xq_measured *out)
+bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, struct xq_measured *out)
 {
-    *out = (struct xq_measured){.rows = matrix->rows, .blocks = p->blocks};
-    cut_rows(matrix, out);
-    struct pass s = {job, matrix, p, out, outlier_loss, malloc(matrix->columns * sizeof(float)), malloc(p->padded * sizeof(float)), 0, {{0}}, 0};
+    *out = xq_measured_shape(matrix);
+    struct pass s = {job, matrix, p, out, malloc(matrix->columns * sizeof(float)), malloc(p->padded * sizeof(float)), 0, {{0}}, 0};
     float *r = malloc(matrix->rows * sizeof *r), largest = 0;
     out->scale = malloc(matrix->rows);
     out->energy = calloc((size_t)out->n_row_blocks * p->blocks, sizeof *out->energy);
@@ -189,6 +192,9 @@ bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, c
     for (uint32_t grouped = 0; grouped < 2; grouped++)
         for (uint32_t depth = 1; depth <= 8; depth++)
             out->share[grouped][depth] = s.power > 0 ? (float)(s.error[grouped][depth] / s.power) : 0;
+    out->outliers = malloc((out->n_candidates + 1) * sizeof *out->outliers);
+    if (status == BL_OK && !out->outliers)
+        status = bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "no memory for the outliers of '%s'", matrix->name);
 out:
     free(s.row);
     free(s.z);
@@ -196,4 +202,12 @@ out:
     if (status != BL_OK)
         xq_measured_free(out);
     return status;
+}
+
+void xq_choose_outliers(struct xq_measured *m, double least)
+{
+    m->n_outliers = 0;
+    for (uint32_t i = 0; i < m->n_candidates; i++)
+        if ((double)m->candidates[i].gain > least)
+            m->outliers[m->n_outliers++] = m->candidates[i];
 }

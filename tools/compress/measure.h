@@ -6,23 +6,30 @@
 
 enum { XQ_ROW_BLOCKS = 16 }; /* of a table; other matrices have one */
 
+/* A weight beyond 3 deviations of its row: a coder would clip it. */
 struct xq_place {
     uint32_t row;
     uint16_t column; /* stored */
+    float gain;      /* nats per token that clipping would cost */
 };
 struct xq_measured {
     uint32_t rows, blocks, n_row_blocks;
     uint32_t first_row[XQ_ROW_BLOCKS + 1];
     int16_t exponent;
     uint8_t *scale;             /* [rows], of the rows */
-    struct xq_place *outliers;  /* ascending */
-    uint32_t n_outliers;
+    struct xq_place *candidates; /* ascending; all that could become outliers */
+    struct xq_place *outliers;  /* those of them that do; as many places as candidates */
+    uint32_t n_candidates, n_outliers;
     float *energy;              /* [n_row_blocks][blocks]: loss if all its weights became 0, columns apart: nats per token */
     float share[2][9];          /* [grouped][depth]: of that loss which stays when a block is rounded to that depth */
 };
 
-/* outlier_loss: a weight beyond 3 deviations becomes an outlier when clipping it there would cost more nats than this; 0: no outliers. */
-bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, double outlier_loss, struct xq_measured *out) BL_MUST_USE;
+/* What is known before any weight is looked at: rows, blocks and row blocks; no outliers yet. */
+struct xq_measured xq_measured_shape(const struct xq_matrix *matrix);
+/* No candidate is an outlier yet. */
+bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, struct xq_measured *out) BL_MUST_USE;
+/* Outliers are those that gain more than `least` nats each. */
+void xq_choose_outliers(struct xq_measured *m, double least);
 void xq_measured_free(struct xq_measured *m);
 /* One row in stored order, its columns divided by their scales; fill is 0. `row` has room for the matrix's columns. */
 void xq_stored_row(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, uint32_t index, float *row, float *out);

@@ -123,7 +123,7 @@ static void try_units(void *user, uint32_t chunk, uint32_t worker)
     const struct xq_coder *coder = &xq_coders()[segment->depth];
     double *error = s->partial + chunk * CANDIDATES;
     memset(error, 0, CANDIDATES * sizeof *error);
-    for (uint32_t i = chunk * CHUNK; i < chunk_end(s, chunk); i += 4) {
+    for (uint32_t i = chunk * CHUNK; i < chunk_end(s, chunk); i += s->rows < 512 ? 4 : 16) { /* some rows say enough */
         for (uint32_t b = s->first_block; b < s->first_block + segment->n_blocks; b++) {
             float z[32];
             const float *l2 = s->p->l2 + 32 * b;
@@ -321,7 +321,7 @@ static struct bl_xq_shape shape_of(const struct xq_matrix *matrix, const struct 
 {
     for (uint32_t i = 0; i < m->n_row_blocks; i++)
         rows[i] = (struct bl_xq_rows){m->first_row[i], strips[i].n_segments, strips[i].segments};
-    return (struct bl_xq_shape){matrix->rows, matrix->columns, input, m->exponent, xq_half2, xq_half3, xq_half4, xq_half5, m->n_row_blocks, rows, m->n_outliers};
+    return (struct bl_xq_shape){matrix->rows, matrix->columns, input, m->exponent, xq_half(2), xq_half(3), xq_half(4), xq_half(5), m->n_row_blocks, rows, m->n_outliers};
 }
 
 uint64_t xq_blob_bytes(const struct xq_matrix *matrix, const struct xq_measured *m, const struct xq_strip *strips)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 32 }; /* rows that one turn dequantises */
+enum { PIECE = 32 /* rows that one turn dequantises */, SCRATCH = 32768 /* bytes that a kernel may ask for while it does */ };
 
 struct xq_weights {
     struct bl_model_file *file;
@@ -33,7 +33,8 @@ static void dequantize_bx(const struct xq_weights *w, const struct bl_tensor *t,
     call.grid[0] = (padded + w->embed_bx.tile[0] - 1) / w->embed_bx.tile[0];
     call.grid[1] = (n + w->embed_bx.tile[1] - 1) / w->embed_bx.tile[1];
     call.grid[2] = 1;
-    w->embed_bx.fn(&call, 0, call.grid[0] * call.grid[1], NULL);
+    _Alignas(64) uint8_t scratch[SCRATCH];
+    w->embed_bx.fn(&call, 0, call.grid[0] * call.grid[1], scratch);
 }
 
 /* At most PIECE rows, numbered in the whole tensor. */
@@ -118,7 +119,9 @@ static bool reads_matrix(const struct bl_node *n)
 
 static bl_status open_all(struct xq_weights *w, const struct xq_job *job, uint64_t cache, uint32_t threads)
 {
-    if (!bl_cpu_kernel_find((struct bl_kernel_key){BL_OP_EMBED, BL_FMT_BX, BL_FMT_F32, BL_ROWS_ANY, 0}, UINT32_MAX, &w->embed_bx))
+    const struct bl_params_embed push = {0}; /* the scratch of this op is the same for all */
+    if (!bl_cpu_kernel_find((struct bl_kernel_key){BL_OP_EMBED, BL_FMT_BX, BL_FMT_F32, BL_ROWS_ANY, 0}, UINT32_MAX, &w->embed_bx) ||
+        (w->embed_bx.scratch_bytes && w->embed_bx.scratch_bytes(&push) > SCRATCH))
         BL_FAIL(BL_EUNSUPPORTED, "no kernel reads X-bit rows");
     for (uint32_t i = 0; i < job->graph->n_nodes; i++) {
         const struct bl_node *n = &job->graph->nodes[i];

@@ -57,6 +57,7 @@ typedef struct bl_device_params {
     uint64_t chaos_fail_at; /* chaos: the n-th fallible call (1 = first) fails; 0 = none */
     bool null_kernels;     /* null: it has every kernel, and each does nothing: what is left is what the host costs */
     uint64_t chaos_memory; /* chaos: bytes of device memory that it has, a memory of its own: nothing is imported; 0 = the inner device's */
+    const char *cache_dir; /* folder where a driver that compiles keeps what it made, made if missing; NULL: nothing is kept */
 } bl_device_params;
 BL_API void bl_device_default_params(bl_device_params *params);
 /* Comma separated names of CPU levels ("c,avx2") as bits for cpu_mask. An unknown name is BL_EINVAL listing the known ones. */
@@ -81,7 +82,9 @@ typedef struct bl_caps {
     uint64_t buffer_alignment;    /* of binding offsets, a power of two; 1 = any */
     uint32_t max_queues;
     uint32_t n_threads;           /* CPU: threads that compute */
-    uint32_t n_ways;              /* ways that the kernels of some classes come in, with the same bits; 0: one */
+    uint32_t compute_units;       /* processors of the device that kernels are spread over; 0: not known */
+    uint32_t n_ways;              /* ways that the kernels of some classes come in; 0: one */
+    uint32_t ways_inexact;        /* bit 1 << way: its kernels round otherwise than the definition; all others give the same bits */
     bool coherent;                /* host writes need no bl_buffer_sync */
     bool timestamps;              /* bl_list_timings works */
     bool software;                /* a processor plays this device: a kernel takes seconds to make, and no race is worth it */

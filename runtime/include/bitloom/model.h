@@ -45,6 +45,9 @@ typedef struct bl_model_params {
      * more; NULL: grouped-streams on the CPU, where the four differ little, and "auto" on other devices if cache_dir is given. The bits are
      * the same in any case. */
     const char *schedule;
+    /* The same bits for every device, batch, chunking of the prompt and company of sequences. Without it a device that has been raced (with
+     * cache_dir) may take faster kernels for many rows that round to half floats, when they win; bl_model_info.inexact says so. */
+    bool deterministic;
     const char *cache_dir;     /* folder for what is measured once (speeds, schedules), made if missing; NULL: nothing is kept */
     bool no_mmap;              /* read the file into memory instead of mapping it */
     bool allow_unused_tensors; /* do not refuse a file with tensors that the graph does not use */
@@ -65,6 +68,7 @@ typedef struct bl_model_info {
     double idle;              /* share of the lanes' time in which they wait, by an estimate of the work; of the first layers' device */
     const char *placement;    /* what is computed where: "vulkan:0: layers 20-29 and output; cpu: embedding, layers 0-19" */
     const char *fallback;     /* what did not go as asked for, in words; "" when all did */
+    const char *inexact;      /* which devices compute what in a way whose bits are not those of the definition; "" when none */
     uint64_t file_bytes, n_parameters;
     uint64_t weight_bytes_per_token; /* bytes of weights that one token reads */
     uint32_t vocabulary, context, trained_context, layers, batch;

@@ -1,0 +1,81 @@
+/* progress.c: the stage at hand. */
+#include "compress/progress.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BAR = 24 };
+
+static struct {
+    pthread_mutex_t lock;
+    const char *name;
+    uint64_t total, done;
+    double begun, shown;
+    bool quiet, terminal;
+} stage = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void print_time(double seconds)
+{
+    if (seconds >= 90)
+        fprintf(stderr, "%.0f min %02.0f s", (double)((int)seconds / 60), (double)((int)seconds % 60));
+    else
+        fprintf(stderr, "%.1f s", seconds);
+}
+
+static void show(double at)
+{
+    const double share = stage.total ? (double)stage.done / (double)stage.total : 1, spent = at - stage.begun;
+    stage.shown = at;
+    fprintf(stderr, "\r\033[K%-12s [", stage.name);
+    for (int i = 0; i < BAR; i++)
+        fputc(i < (int)(share * BAR) ? '#' : ' ', stderr);
+    fprintf(stderr, "] %3.0f %%", 100 * share);
+    if (share > 0.02) {
+        fprintf(stderr, ", left ");
+        print_time(spent * (1 - share) / share);
+    }
+    fflush(stderr);
+}
+
+void xq_stage_begin(const char *name, uint64_t total, bool quiet)
+{
+    stage.name = name;
+    stage.total = total;
+    stage.done = 0;
+    stage.begun = now();
+    stage.shown = 0;
+    stage.quiet = quiet;
+    stage.terminal = !quiet && isatty(STDERR_FILENO);
+    if (stage.terminal)
+        show(stage.begun);
+}
+
+void xq_stage_step(uint64_t units)
+{
+    pthread_mutex_lock(&stage.lock);
+    stage.done += units;
+    const double at = now();
+    if (stage.terminal && at - stage.shown > 0.1)
+        show(at);
+    pthread_mutex_unlock(&stage.lock);
+}
+
+double xq_stage_end(const char *note)
+{
+    const double spent = now() - stage.begun;
+    if (stage.quiet)
+        return spent;
+    fprintf(stderr, "%s%-12s ", stage.terminal ? "\r\033[K" : "", stage.name);
+    print_time(spent);
+    fprintf(stderr, "%s%s\n", note ? ": " : "", note ? note : "");
+    return spent;
+}
