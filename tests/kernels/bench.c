@@ -203,7 +203,8 @@ static void add_linear(struct bl_kernel_key key, uint32_t level, struct linear_s
              shape.threads, shape.threads > 1 ? "s" : "", shape.depth && shape.dominant ? " fine" : "");
 }
 
-/* X-bit weights: every depth and the mixture. Only one row of q8 is what decode does; the others are looked at for one depth. */
+/* X-bit weights: every depth and the mixture, with few blocks of the activations dominant and with four of five, as many as in real models,
+ * where the columns are scaled. Only one row of q8 is what decode does; the others are looked at for one depth. */
 static void add_xq(struct bl_kernel_key key, uint32_t level)
 {
     const bool decodes = key.op == BL_OP_MATVEC && key.row_class == BL_ROWS_1 && key.activation == BL_FMT_Q8;
@@ -218,7 +219,7 @@ static void add_xq(struct bl_kernel_key key, uint32_t level)
         for (uint32_t threads = 1; decodes && threads <= 2; threads++)
             add_linear(key, level, (struct linear_shape){.n = 4096, .k = 2048, .m = 1, .threads = threads, .depth = depth, .stream = true});
         if (decodes)
-            add_linear(key, level, (struct linear_shape){.n = 512, .k = 1024, .m = 1, .threads = 1, .depth = depth, .dominant = 2});
+            add_linear(key, level, (struct linear_shape){.n = 512, .k = 1024, .m = 1, .threads = 1, .depth = depth, .dominant = 4});
     }
 }
 
