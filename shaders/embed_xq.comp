@@ -26,7 +26,7 @@ void main()
     seek(t, walk, block);
     Levels l = load_levels(t, walk, block);
     Outliers outliers = outliers_of(id);
-    precise float scale = row_scale(t);
+    precise float scale = row_scale(t, t.r);
     for (uint c = 0; c < 32; c++) {
         uint to = input_column(32 * block + c);
         if (to == XQ_NO_COLUMN)

@@ -9,8 +9,8 @@ uint side = 0; /* 0: gate, 1: up; known wherever it is used */
 #define W(i) B2(i)
 #else
 #define W(i) word_of(texels_w, push.at[2] + (i))
-#define W_WINDOW(i, n) window(texels_w, push.at[2] + (i), n)
 #endif
+#define W_WINDOW(i, n) window(texels_w, push.at[2] + (i), n)
 #define X(i) word_of(texels_x, push.at[1] + (i))
 #define X_WINDOW(i, n) window(texels_x, push.at[1] + (i), n)
 #else

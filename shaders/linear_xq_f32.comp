@@ -38,7 +38,7 @@ void main()
             }
         }
     }
-    precise float scale = row_scale(t);
+    precise float scale = row_scale(t, t.r);
     Outliers outliers = outliers_of(t.row);
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         if (r0 + r >= m || o >= n)

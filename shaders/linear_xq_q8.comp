@@ -1,5 +1,5 @@
-/* linear_xq_q8.comp: products of q8 activations with X-bit matrices. With one lane an invocation walks the blocks of one row in each of four
- * tiles; with more, a row of one tile is shared: each lane has a block, the terms are parked, and then added up in order: the same bits. */
+/* linear_xq_q8.comp: products of q8 activations with X-bit matrices. With one lane an invocation walks the blocks of four rows, half a tile;
+ * with more, a row is shared: each lane has a block, the terms are parked, and then added up in order: the same bits. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -7,7 +7,7 @@
 #include "common.glsl"
 #include "linear.glsl"
 #include "xq.glsl"
-const uint EACH = SHARES ? 1 : 4; /* outputs of an invocation, eight apart */
+const uint EACH = SHARES ? 1 : 4; /* outputs of an invocation */
 shared float terms[SHARES ? gl_WorkGroupSize.x * ROWS * 2 : 1];
 shared float limits[8];
 
@@ -52,7 +52,7 @@ float column_of(uint row, uint c)
 uint blocks, row_words, r0, m, id, my_lane, tile; /* of a workgroup; of an invocation */
 float limit[8];
 float acc[8 * EACH]; /* loops over it are unrolled, so that no index puts it into memory */
-Tile tiles[EACH];
+Tile t; /* with the first of them */
 Walk walk;
 
 void add(uint i, float term)
@@ -61,12 +61,40 @@ void add(uint i, float term)
     acc[i] = sum;
 }
 
+/* Block b of all rows. */
+void load_rows(uint b, out Levels l[EACH])
+{
+    if (SHARES) {
+        l[0] = load_levels(t, walk, b);
+        return;
+    }
+    uint at = block_at(t, walk, b), scales = group_scales(t, walk, b);
+    uvec4 words[8];
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+        uint j = at + XQ_TILE * i;
+        words[i] = uvec4(0);
+        if (i < walk.depth) {
+#ifdef TEXELS
+            uint w[10] = W_WINDOW(j, 4);
+            words[i] = uvec4(w[0], w[1], w[2], w[3]);
+#else
+            words[i] = uvec4(W(j), W(j + 1), W(j + 2), W(j + 3));
+#endif
+        }
+    }
+    [[unroll]] for (uint e = 0; e < EACH; e++) {
+        uint w[8];
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            w[i] = words[i][e];
+        l[e] = levels_of(walk, w, t.r + e, scales);
+    }
+}
+
 /* Adds the terms of block b to the sums, or parks them. */
 void use_block(uint b)
 {
     Levels l[EACH];
-    [[unroll]] for (uint e = 0; e < EACH; e++)
-        l[e] = load_levels(tiles[e], walk, b);
+    load_rows(b, l);
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         if (r0 + r >= m)
             continue;
@@ -109,7 +137,7 @@ void main()
     id = gl_LocalInvocationID.x;
     my_lane = id / 8 % LANES;
     tile = id / 8 / LANES;
-    uint n = P(LINEAR_N), o = (gl_WorkGroupID.x * (gl_WorkGroupSize.x / LANES / 8) + tile) * 8 * EACH + id % 8;
+    uint n = P(LINEAR_N), o = gl_WorkGroupID.x * (gl_WorkGroupSize.x / LANES * EACH) + (tile * 8 + id % 8) * EACH;
     if (r0 >= m)
         return;
     if (SHARES) {
@@ -124,17 +152,10 @@ void main()
         [[unroll]] for (uint e = 0; e < EACH; e++)
             acc[r * EACH + e] = 0.0;
     }
-    tiles[0] = tile_of(P(LINEAR_FIRST_ROW) + min(o, n - 1));
-    [[unroll]] for (uint e = 1; e < EACH; e++) { /* one that is not there repeats the first and is not stored */
-        tiles[e] = tiles[0];
-        if (o - id % 8 + 8 * e < n) {
-            tiles[e].words += e * tiles[e].stride;
-            tiles[e].row += 8 * e;
-        }
-    }
-    walk = begin(tiles[0]);
+    t = tile_of(P(LINEAR_FIRST_ROW) + (o < n ? o : 0)); /* one that is not there is another and is not stored */
+    walk = begin(t);
     for (uint b0 = 0; b0 < blocks;) {
-        seek(tiles[0], walk, min(b0 + my_lane, blocks - 1));
+        seek(t, walk, min(b0 + my_lane, blocks - 1));
         if (SHARES) {
             if (b0 + my_lane < blocks)
                 use_block(b0 + my_lane);
@@ -146,16 +167,16 @@ void main()
         }
     }
     [[unroll]] for (uint e = 0; e < EACH; e++) {
-        float scale = row_scale(tiles[e]);
+        float scale = row_scale(t, t.r + e);
         [[unroll]] for (uint r = 0; r < ROWS; r++) {
             precise float y = scale * acc[r * EACH + e];
             acc[r * EACH + e] = y;
         }
     }
-    Outliers outliers = outliers_of(tiles[0].row);
+    Outliers outliers = outliers_of(t.row);
     for (uint i = outliers.first; i < outliers.end; i++) {
         Outlier outlier = outlier_at(outliers, i);
-        if (outlier.row % 8 != tiles[0].row % 8)
+        if (outlier.row / EACH != t.row % XQ_UNIT / EACH)
             continue;
         [[unroll]] for (uint r = 0; r < ROWS; r++) {
             uint row = r0 + (SHARES ? my_lane : r);
@@ -163,15 +184,15 @@ void main()
                 continue;
             precise float term = outlier.value * column_of(row * row_words, outlier.column);
             [[unroll]] for (uint e = 0; e < EACH; e++)
-                if (outlier.row == tiles[e].row % XQ_UNIT)
+                if (outlier.row % EACH == e)
                     add(r * EACH + e, term);
         }
     }
     [[unroll]] for (uint e = 0; e < EACH; e++) {
         [[unroll]] for (uint r = 0; r < ROWS; r++) {
             uint row = r0 + (SHARES ? my_lane : r);
-            if (row < m && o + 8 * e < n && (!SHARES || (r == 0 && my_lane < ROWS)))
-                store_output(o + 8 * e, row, acc[r * EACH + e]);
+            if (row < m && o + e < n && (!SHARES || (r == 0 && my_lane < ROWS)))
+                store_output(o + e, row, acc[r * EACH + e]);
         }
     }
 }

@@ -37,9 +37,9 @@ Tile tile_of(uint row)
     return t;
 }
 
-float row_scale(Tile t)
+float row_scale(Tile t, uint r)
 {
-    return scale_of(W(t.words + t.r / 4) >> t.r % 4 * 8 & 255u, int(W(XQ_EXPONENT)) >> 16);
+    return scale_of(W(t.words + r / 4) >> r % 4 * 8 & 255u, int(W(XQ_EXPONENT)) >> 16);
 }
 
 void enter(Tile t, inout Walk walk)
@@ -105,15 +105,22 @@ uvec4 looked_up(Walk walk, uvec4 code)
     return (level ^ negative * 255) + negative; /* no level is 0: nothing is carried */
 }
 
-/* Block b, in the segment of the walk, of the row of a tile. */
-Levels load_levels(Tile t, Walk walk, uint b)
+/* The first word of block b, in the segment of the walk, of the row of a tile; the next ones are XQ_TILE further. */
+uint block_at(Tile t, Walk walk, uint b)
 {
-    uint depth = walk.depth, at = t.words + walk.codes + (b - walk.first) * XQ_TILE * depth + t.r, w[8];
-    [[unroll]] for (uint i = 0; i < 8; i++) {
-        w[i] = 0;
-        if (i < depth)
-            w[i] = W(at + XQ_TILE * i);
-    }
+    return t.words + walk.codes + (b - walk.first) * XQ_TILE * walk.depth + t.r;
+}
+
+/* The group scales of the rows of a tile, four bits each, less XQ_GROUP_BASE; any bits where there are none. */
+uint group_scales(Tile t, Walk walk, uint b)
+{
+    return walk.is_grouped ? W(t.words + 2 + walk.grouped + b - walk.first) : 0;
+}
+
+/* The words of a row's block, as many as its depth, and the group scales of the tile. */
+Levels levels_of(Walk walk, uint w[8], uint r, uint scales)
+{
+    uint depth = walk.depth;
     uvec4 four = depth > 3 ? uvec4(w[0], w[1], w[2], w[3]) : uvec4(0), more = depth > 7 ? uvec4(w[4], w[5], w[6], w[7]) : uvec4(0);
     uvec2 two = (depth & 2u) == 0 ? uvec2(0) : depth > 3 ? uvec2(w[4], w[5]) : uvec2(w[0], w[1]);
     uint one = (depth & 1u) == 0 ? 0 : depth == 1 ? w[0] : depth == 3 ? w[2] : depth == 5 ? w[4] : w[6];
@@ -131,12 +138,21 @@ Levels load_levels(Tile t, Walk walk, uint b)
         l.w0 = looked_up(walk, l.w0);
         l.w1 = looked_up(walk, l.w1);
     }
-    int m = 1;
-    if (walk.is_grouped)
-        m = int(XQ_GROUP_BASE + (W(t.words + 2 + walk.grouped + b - walk.first) >> 4 * t.r & 15u));
+    int m = walk.is_grouped ? int(XQ_GROUP_BASE + (scales >> 4 * r & 15u)) : 1;
     l.scale = is_even ? 2 * m : m;
     l.offset = !is_even ? 0 : depth == 8 ? m : m - (m << depth);
     return l;
+}
+
+Levels load_levels(Tile t, Walk walk, uint b)
+{
+    uint at = block_at(t, walk, b), w[8];
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+        w[i] = 0;
+        if (i < walk.depth)
+            w[i] = W(at + XQ_TILE * i);
+    }
+    return levels_of(walk, w, t.r, group_scales(t, walk, b));
 }
 
 ivec4 bytes_of(uint word)
