@@ -5,7 +5,6 @@
 #include "tools/compress/capture.h"
 #include "tools/compress/divergence.h"
 #include "tools/compress/jsonl.h"
-#include "tools/compress/learn.h"
 #include "tools/compress/network.h"
 #include "tools/compress/state.h"
 
@@ -312,39 +311,6 @@ static void check_state(const char *path, const struct xq_job *job, const struct
     xq_job_close(&read);
 }
 
-/* All in one call: learned and saved, then read again, to the same numbers. */
-static void check_learn(const char *path, const struct xq_blas *blas)
-{
-    const char *file = "learn_all.state";
-    struct xq_learn_options options = {.threads = 2, .tokens = 1024, .temper = 0.5, .state = file};
-    struct xq_job jobs[2];
-    struct xq_learned learned[2];
-    unlink(file);
-    for (uint32_t i = 0; i < 2; i++) {
-        must(xq_job_open(&jobs[i], path));
-        must(xq_learn(&jobs[i], blas, &options, &learned[i]));
-        for (uint32_t k = 0; k < jobs[i].n_inputs; k++)
-            must(xq_learned_take(&learned[i], &jobs[i], k));
-    }
-    check(learned[0].captured.tokens == 1024 && learned[1].captured.tokens == 0, "learn", "once from text, then from the state", (double)learned[1].captured.tokens);
-    check_same("learn", &jobs[0], &jobs[1]);
-    options.tokens = 2048;
-    struct xq_learned other;
-    bl_errors_clear();
-    check(xq_learn(&jobs[1], blas, &options, &other) == BL_EFORMAT && strstr(bl_error_text(), "another calibration text"), "learn", "other windows", 0);
-    xq_learned_free(&other);
-    options.state = "learn_none/x";
-    check(xq_learn(&jobs[1], blas, &options, &other) == BL_EIO, "learn", "nowhere to write to", 0);
-    xq_learned_free(&other);
-    unlink(file);
-    for (uint32_t i = 0; i < 2; i++) {
-        xq_learned_drop(&learned[i], &jobs[i], 0);
-        check(!jobs[i].inputs[0].h, "learn", "dropped", i);
-        xq_learned_free(&learned[i]);
-        xq_job_close(&jobs[i]);
-    }
-}
-
 int main(int argc, char **argv)
 {
     const struct xq_blas *blas;
@@ -387,7 +353,6 @@ int main(int argc, char **argv)
 
     check_promise(&job, blas, &text);
     check_state(argv[1], &job, &text);
-    check_learn(argv[1], blas);
     xq_calibration_free(&text);
     bl_tokenizer_destroy(tokenizer);
     xq_job_close(&job);

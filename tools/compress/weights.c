@@ -120,7 +120,7 @@ static bool reads_matrix(const struct bl_node *n)
 static bl_status open_all(struct xq_weights *w, const struct xq_job *job, uint64_t cache, uint32_t threads)
 {
     const struct bl_params_embed push = {0}; /* the scratch of this op is the same for all */
-    if (!bl_cpu_kernel_find((struct bl_kernel_key){BL_OP_EMBED, BL_FMT_BX, BL_FMT_F32, BL_ROWS_ANY, 0}, UINT32_MAX, &w->embed_bx) ||
+    if (!bl_cpu_kernel_find((struct bl_kernel_key){BL_OP_EMBED, BL_FMT_BX, BL_FMT_F32, BL_ROWS_ANY, 0}, bl_cpu_levels_present(), &w->embed_bx) ||
         (w->embed_bx.scratch_bytes && w->embed_bx.scratch_bytes(&push) > SCRATCH))
         BL_FAIL(BL_EUNSUPPORTED, "no kernel reads X-bit rows");
     for (uint32_t i = 0; i < job->graph->n_nodes; i++) {
