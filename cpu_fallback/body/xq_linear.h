@@ -1,5 +1,5 @@
-/* body/xq_linear.h: matvec and matmul with X-bit weights. One row of activations is multiplied straight from the planes, tile after tile, which is
- * one sequential stream of memory; several rows share blocks unpacked to bytes. With q8 activations; for f32 see xq_floats.h. */
+/* body/xq_linear.h: matvec and matmul with X-bit weights. One row of activations is multiplied straight from the planes, four tiles of 8
+ * rows at once; several rows share blocks unpacked to bytes. With q8 activations; for f32 see xq_floats.h. */
 #ifndef BL_CPU_BODY_XQ_LINEAR_H
 #define BL_CPU_BODY_XQ_LINEAR_H
 #include "cpu_fallback/body/glu.h"
