@@ -111,7 +111,7 @@ static int open_one(const struct options *o, const char *path, uint32_t window, 
     p.max_outputs = window / 2;
     p.device.n_threads = o->threads < 0 ? 0 : (uint32_t)o->threads;
     p.activations = !o->activations ? BL_NUMBER_DEFAULT : strcmp(o->activations, "f32") == 0 ? BL_NUMBER_F32 : BL_NUMBER_Q8;
-    if (is_base) /* what others are compared with has no rounding of its own but the weights' */
+    if (is_base && !o->activations) /* what others are compared with has no rounding of its own but the weights' */
         p.activations = BL_NUMBER_F32;
     return bl_model_open(path, &p, out) == BL_OK ? EXIT_OK : report_error();
 }
