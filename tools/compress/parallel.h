@@ -8,7 +8,14 @@
 typedef void xq_turn_fn(void *user, uint32_t i, uint32_t worker);
 void xq_parallel(uint32_t n_threads, uint32_t n, xq_turn_fn *turn, void *user);
 /* Compiled twice, for AVX2 and for all: loops whose turns are independent, so that both give the same bits. */
-#if defined(__x86_64__) && defined(__GLIBC__)
+#if defined(__SANITIZE_THREAD__)
+#define XQ_ONCE /* the sanitizer is not there yet when the program chooses between the two */
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define XQ_ONCE
+#endif
+#endif
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(XQ_ONCE)
 #define XQ_WIDE __attribute__((target_clones("avx2", "default")))
 #else
 #define XQ_WIDE
