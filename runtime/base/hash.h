@@ -1,5 +1,6 @@
 /* hash.h: hashing of keys that come from outside. Keyed by a number that differs from process to process, so that nobody can prepare a
- * file whose keys all collide (look-ups would turn quadratic). Nothing that leaves the process may depend on a hash value. */
+ * file whose keys all collide (look-ups would turn quadratic). Nothing that leaves the process may depend on a hash under the process' key; checksums in files are
+ * bl_hash_bytes under keys of their own. */
 #ifndef BL_BASE_HASH_H
 #define BL_BASE_HASH_H
 #include <stddef.h>

@@ -64,6 +64,22 @@ class Compress(unittest.TestCase):
         for threads in ('2', '3', '7'):
             self.assertEqual(read(self.made('llama', 'b.gguf', '--size', size, '-t', threads)), first)
 
+    def test_state_and_curve(self):
+        least = target_of('mini')
+        size, more = str(int(least * 1.3)), str(int(least * 1.6))
+        first = read(self.made('mini', 'c.gguf', '--size', size, '--save-state', path('mini.state')))
+        self.assertEqual(read(self.made('mini', 'd.gguf', '--size', size, '--state', path('mini.state'))), first)
+        self.made('mini', 'e.gguf', '--curve', size + ',' + more, '--state', path('mini.state'))
+        self.assertEqual(read(path('e-%s.gguf' % size)), first)
+        self.assertGreater(os.path.getsize(path('e-%s.gguf' % more)), len(first))
+        self.refused(['mini.state'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '9', '--state', path('mini.state'))
+
+    def test_baselines(self):
+        for method in ('gptq', 'rtn'):
+            out = self.made('mini', method + '.gguf', '--method', method, '--bits', '5')
+            self.assertEqual(run('verify', out)[0], 0)
+        self.refused(['--bits goes with'], tiny('mini'), '-o', path('x.gguf'), '--bpw', '4', '--bits', '3', code=2)
+
     def test_inspect(self):
         out = self.made('llama', 'inspect.gguf', '--size', str(int(target_of('llama') * 1.4)))
         code, text, _ = run('inspect', out, '--tensors', '--json')

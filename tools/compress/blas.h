@@ -8,8 +8,6 @@
 #define XQ_BLAS_FUNCTIONS(X)                                                                                                          \
     X(void, sgemm, (const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha, const float *a,      \
                     const int *lda, const float *b, const int *ldb, const float *beta, float *c, const int *ldc, long, long))        \
-    X(void, ssyrk, (const char *uplo, const char *trans, const int *n, const int *k, const float *alpha, const float *a, const int *lda, \
-                    const float *beta, float *c, const int *ldc, long, long))                                                        \
     X(void, dpotrf, (const char *uplo, const int *n, double *a, const int *lda, int *info, long))                                     \
     X(void, dtrtri, (const char *uplo, const char *diag, const int *n, double *a, const int *lda, int *info, long, long))
 

@@ -356,7 +356,7 @@ static bl_status share_memory(struct capture *c, uint32_t *pass, struct xq_netwo
     const uint64_t room = ram > least ? ram - least : 0;
     out->passes = plan_passes(c, all <= room ? UINT64_MAX : room, pass);
     if (out->passes > 1 && !c->options->done)
-        BL_FAIL(BL_ELIMIT, "statistics of %u inputs take %llu MB and a window %llu MB, limit %llu MB: allow more, or save the state to a file", c->job->n_inputs, (unsigned long long)all >> 20,
+        BL_FAIL(BL_ELIMIT, "statistics of %u inputs take %llu MB and a window %llu MB, limit %llu MB: allow more", c->job->n_inputs, (unsigned long long)all >> 20,
                 (unsigned long long)least >> 20, (unsigned long long)ram >> 20);
     out->h_bytes = all < room ? all : room;
     network->memory = ram == UINT64_MAX ? UINT64_MAX : room - out->h_bytes;

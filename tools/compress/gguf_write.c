@@ -4,21 +4,17 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "compress/out_file.h"
 #include "model/xq.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #define ULL(x) ((unsigned long long)(x))
 
 struct xq_writer {
-    char *path, *temporary;
-    int fd;
+    struct xq_out_file file;
     uint64_t position, alignment;
     struct xq_out_tensor *tensors; /* the index included */
     uint32_t n, next;
@@ -154,25 +150,16 @@ uint64_t xq_file_bytes(const struct bl_model_file *source, const struct xq_out_k
 
 static bl_status write_all(struct xq_writer *w, const void *data, uint64_t bytes)
 {
-    const uint8_t *p = data;
-    while (bytes) {
-        const ssize_t n = write(w->fd, p, bytes > 1u << 30 ? 1u << 30 : (size_t)bytes);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            BL_FAIL(BL_EIO, "%s: writing at %llu: %s", w->temporary, ULL(w->position), n < 0 ? strerror(errno) : "nothing was taken");
-        p += n;
-        bytes -= (uint64_t)n;
-        w->position += (uint64_t)n;
-    }
+    BL_TRY(xq_out_write(&w->file, data, bytes, w->position));
+    w->position += bytes;
     return BL_OK;
 }
 
-static bl_status check_room(const struct xq_writer *w, uint64_t bytes)
+static bl_status check_room(const char *path, uint64_t bytes)
 {
-    char *folder = strdup(w->path), *slash = folder ? strrchr(folder, '/') : NULL;
+    char *folder = strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
     if (!folder)
-        BL_FAIL(BL_ENOMEM, "%s: no memory for a path", w->path);
+        BL_FAIL(BL_ENOMEM, "%s: no memory for a path", path);
     if (slash)
         slash[slash == folder] = 0;
     struct statvfs disk;
@@ -180,7 +167,7 @@ static bl_status check_room(const struct xq_writer *w, uint64_t bytes)
     const uint64_t room = known ? (uint64_t)disk.f_bavail * disk.f_frsize : UINT64_MAX;
     free(folder);
     if (room < bytes)
-        BL_FAIL(BL_EIO, "%s: needs %llu bytes, limit %llu bytes free on its disk", w->path, ULL(bytes), ULL(room));
+        BL_FAIL(BL_EIO, "%s: needs %llu bytes, limit %llu bytes free on its disk", path, ULL(bytes), ULL(room));
     return BL_OK;
 }
 
@@ -192,27 +179,22 @@ bl_status xq_writer_create(const char *path, const struct bl_model_file *source,
     uint64_t end;
     make_head(source, keys, n_keys, tensors, n, &head, &end);
     struct xq_writer *w = calloc(1, sizeof *w);
-    const size_t room = strlen(path) + 8;
     bl_status status = BL_OK;
     if (w) {
-        w->fd = -1;
-        w->path = strdup(path);
-        w->temporary = malloc(room);
         w->tensors = malloc((n + 1u) * sizeof *w->tensors);
         w->index = calloc(1, (size_t)index_bytes(n));
     }
-    if (!w || head.failed || !w->path || !w->temporary || !w->tensors || !w->index) {
+    if (!w || head.failed || !w->tensors || !w->index) {
         status = bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "%s: no memory to write %u tensors", path, n);
         goto out;
     }
-    snprintf(w->temporary, room, "%s.part", path);
     memcpy(w->tensors, tensors, n * sizeof *tensors);
     w->n = n;
     w->alignment = bl_model_file_alignment(source);
     w->head_bytes = head.bytes;
-    status = check_room(w, end);
-    if (status == BL_OK && (w->fd = open(w->temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666)) < 0)
-        status = bl_error_push(BL_EIO, __FILE__, __LINE__, "%s: %s", w->temporary, strerror(errno));
+    status = check_room(path, end);
+    if (status == BL_OK)
+        status = xq_out_open(&w->file, path);
     if (status == BL_OK)
         status = write_all(w, head.data, head.bytes);
     if (status == BL_OK) {
@@ -256,29 +238,14 @@ bl_status xq_writer_finish(struct xq_writer *w)
     BL_TRY(write_padding(w));
     index->checksum = bl_xq_checksum(index, index_bytes(w->n));
     BL_TRY(write_all(w, index, index_bytes(w->n)));
-    if (fsync(w->fd) != 0)
-        BL_FAIL(BL_EIO, "%s: fsync: %s", w->temporary, strerror(errno));
-    const int fd = w->fd;
-    w->fd = -1;
-    if (close(fd) != 0)
-        BL_FAIL(BL_EIO, "%s: close: %s", w->temporary, strerror(errno));
-    if (rename(w->temporary, w->path) != 0)
-        BL_FAIL(BL_EIO, "%s: rename to %s: %s", w->temporary, w->path, strerror(errno));
-    free(w->temporary);
-    w->temporary = NULL;
-    return BL_OK;
+    return xq_out_finish(&w->file);
 }
 
 void xq_writer_destroy(struct xq_writer *w)
 {
     if (!w)
         return;
-    if (w->fd >= 0)
-        close(w->fd);
-    if (w->temporary)
-        (void)unlink(w->temporary);
-    free(w->temporary);
-    free(w->path);
+    xq_out_discard(&w->file);
     free(w->tensors);
     free(w->index);
     free(w);

@@ -4,14 +4,11 @@
 #include "base/error.h"
 #include "base/file_map.h"
 #include "base/hash.h"
+#include "compress/out_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAGIC 0x53584c42u /* "BLXS" */
 enum { VERSION = 1 };
@@ -37,8 +34,7 @@ struct matrix_entry {
 };
 
 struct xq_state_writer {
-    char *path, *temporary;
-    int fd;
+    struct xq_out_file file;
     uint8_t *head;
     uint64_t head_bytes;
 };
@@ -96,50 +92,22 @@ bl_status xq_state_create(const char *path, const struct xq_job *job, const stru
 {
     *out = NULL;
     struct xq_state_writer *w = calloc(1, sizeof *w);
-    const size_t room = strlen(path) + 8;
     if (w) {
-        w->fd = -1;
-        w->path = strdup(path);
-        w->temporary = malloc(room);
         w->head_bytes = head_bytes_of(job);
         w->head = calloc(1, (size_t)w->head_bytes);
     }
-    if (!w || !w->path || !w->temporary || !w->head) {
-        if (w)
-            free(w->temporary);
-        if (w)
-            w->temporary = NULL;
+    if (!w || !w->head) {
         xq_state_destroy(w);
         BL_FAIL(BL_ENOMEM, "%s: no memory for its head", path);
     }
-    snprintf(w->temporary, room, "%s.part", path);
     *(struct head *)(void *)w->head = (struct head){.magic = MAGIC, .version = VERSION, .bytes = w->head_bytes, .model = key->model, .text = key->text,
                                                     .temper = key->temper, .n_inputs = job->n_inputs, .n_matrices = job->n_matrices};
-    w->fd = open(w->temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666);
-    if (w->fd < 0) {
-        const bl_status status = bl_error_push(BL_EIO, __FILE__, __LINE__, "%s: %s", w->temporary, strerror(errno));
-        free(w->temporary);
-        w->temporary = NULL;
+    const bl_status status = xq_out_open(&w->file, path);
+    if (status != BL_OK) {
         xq_state_destroy(w);
         return status;
     }
     *out = w;
-    return BL_OK;
-}
-
-static bl_status write_at(const struct xq_state_writer *w, const void *data, uint64_t bytes, uint64_t offset)
-{
-    const uint8_t *p = data;
-    while (bytes) {
-        const ssize_t n = pwrite(w->fd, p, bytes > 1u << 30 ? 1u << 30 : (size_t)bytes, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            BL_FAIL(BL_EIO, "%s: writing at %llu: %s", w->temporary, (unsigned long long)offset, n < 0 ? strerror(errno) : "nothing was taken");
-        p += n;
-        bytes -= (uint64_t)n;
-        offset += (uint64_t)n;
-    }
     return BL_OK;
 }
 
@@ -149,29 +117,14 @@ bl_status xq_state_put(struct xq_state_writer *w, const struct xq_job *job, uint
     const uint64_t bytes = triangle(job, input);
     float *packed = malloc((size_t)bytes), *to = packed;
     if (!packed)
-        BL_FAIL(BL_ENOMEM, "%s: no memory for a covariance of %u columns", w->path, in->columns);
+        BL_FAIL(BL_ENOMEM, "%s: no memory for a covariance of %u columns", w->file.path, in->columns);
     for (uint32_t r = 0; r < in->columns; r++, to += r)
         memcpy(to, in->h + (size_t)r * in->columns, (r + 1) * sizeof *to);
     struct input_entry *entry = &inputs_of(w->head)[input];
     *entry = (struct input_entry){offset_of(job, input), bl_hash_bytes(HASH_KEY, packed, (size_t)bytes), 0, in->columns, 0};
-    const bl_status status = write_at(w, packed, bytes, entry->offset);
+    const bl_status status = xq_out_write(&w->file, packed, bytes, entry->offset);
     free(packed);
     return status;
-}
-
-static bl_status close_and_rename(struct xq_state_writer *w)
-{
-    if (fsync(w->fd) != 0)
-        BL_FAIL(BL_EIO, "%s: fsync: %s", w->temporary, strerror(errno));
-    const int fd = w->fd;
-    w->fd = -1;
-    if (close(fd) != 0)
-        BL_FAIL(BL_EIO, "%s: close: %s", w->temporary, strerror(errno));
-    if (rename(w->temporary, w->path) != 0)
-        BL_FAIL(BL_EIO, "%s: rename to %s: %s", w->temporary, w->path, strerror(errno));
-    free(w->temporary);
-    w->temporary = NULL;
-    return BL_OK;
 }
 
 bl_status xq_state_finish(struct xq_state_writer *w, const struct xq_job *job)
@@ -190,20 +143,15 @@ bl_status xq_state_finish(struct xq_state_writer *w, const struct xq_job *job)
         rows += m->rows;
     }
     head->checksum = head_checksum(head);
-    BL_TRY(write_at(w, head, head->bytes, 0));
-    return close_and_rename(w);
+    BL_TRY(xq_out_write(&w->file, head, head->bytes, 0));
+    return xq_out_finish(&w->file);
 }
 
 void xq_state_destroy(struct xq_state_writer *w)
 {
     if (!w)
         return;
-    if (w->fd >= 0)
-        close(w->fd);
-    if (w->temporary)
-        (void)unlink(w->temporary);
-    free(w->temporary);
-    free(w->path);
+    xq_out_discard(&w->file);
     free(w->head);
     free(w);
 }

@@ -1,0 +1,20 @@
+/* out_file.h: a file that appears under its name only when it is complete and on disk: a temporary name beside it, fsync, rename. Knows no
+ * contents. One thread. */
+#ifndef XQ_OUT_FILE_H
+#define XQ_OUT_FILE_H
+#include <bitloom/status.h>
+
+/* All zeros: nothing is open. */
+struct xq_out_file {
+    char *path, *temporary;
+    int fd;
+};
+
+/* BL_EIO with path and reason from all of these. */
+bl_status xq_out_open(struct xq_out_file *f, const char *path) BL_MUST_USE;
+bl_status xq_out_write(const struct xq_out_file *f, const void *data, uint64_t bytes, uint64_t offset) BL_MUST_USE;
+/* The file gets its name. */
+bl_status xq_out_finish(struct xq_out_file *f) BL_MUST_USE;
+/* Removes what finish did not complete; may be called at any time, also after it. */
+void xq_out_discard(struct xq_out_file *f);
+#endif
