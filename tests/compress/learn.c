@@ -131,8 +131,9 @@ static void check_same(const char *what, const struct xq_job *a, const struct xq
     }
     for (uint32_t i = 0; i < a->n_matrices; i++) {
         const struct xq_matrix *m = &a->matrices[i], *n = &b->matrices[i];
-        check(memcmp(&m->worth, &n->worth, sizeof m->worth) == 0, what, "worth of matrix", i);
-        check(!m->row_worth == !n->row_worth && (!m->row_worth || memcmp(m->row_worth, n->row_worth, m->rows * sizeof(float)) == 0), what, "worth of rows", i);
+        check(m->row_worth && n->row_worth && memcmp(m->row_worth, n->row_worth, m->rows * sizeof(float)) == 0, what, "worth of rows", i);
+        const size_t coupling = m->group > 1 ? (size_t)m->rows * m->group * sizeof(float) : 0;
+        check(!coupling || (m->coupling && n->coupling && memcmp(m->coupling, n->coupling, coupling) == 0), what, "coupling of rows", i);
     }
 }
 
@@ -223,7 +224,7 @@ static double disturb(const struct xq_job *job, const struct xq_matrix *m, uint8
         for (uint32_t i = 0; i < m->columns; i++)
             for (uint32_t k = 0; k < m->columns; k++)
                 quadratic += d[i] * d[k] * (double)h[(size_t)i * m->columns + k];
-        loss += 0.5 * (m->row_worth ? (double)m->row_worth[r] : m->worth) * quadratic;
+        loss += 0.5 * (double)m->row_worth[r] * quadratic;
     }
     free(row);
     free(d);

@@ -3,6 +3,7 @@
 #include "compress/capture.h"
 
 #include "base/error.h"
+#include "compress/curvature.h"
 #include "compress/network.h"
 #include "compress/parallel.h"
 #include "compress/softmax.h"
@@ -19,8 +20,7 @@ struct input_sums {
     float *sum;                  /* [columns][columns] of x x^T, the half that tiles fill; NULL: not in this pass */
     float *other;                /* tables that are embeddings: of g g^T at their outputs */
     float *x;                    /* tables: [XQ_WINDOW][columns], until the logits are known */
-    float power[XQ_WINDOW];      /* |x|^2 of this window's rows */
-    double power_sum;
+    double power;                /* sum of |x|^2 */
     bool is_table;
 };
 struct capture {
@@ -31,7 +31,7 @@ struct capture {
     uint32_t *input_of_value;    /* [n_values], BL_NO_ID */
     uint32_t *matrix_of_node;    /* [n_nodes], BL_NO_ID */
     struct input_sums *inputs;
-    double *worth;               /* [n_matrices]: sum of |g|^2 |x|^2 */
+    struct xq_curvature *curvature; /* of matrices that are no tables */
     double *token_worth;         /* [vocabulary]: sum of p (1 - p) */
     float scarce[XQ_WINDOW];     /* 1 - sum of p^2 of each row */
     double scarce_sum, nll, nll_tokens;
@@ -86,18 +86,6 @@ static void mirror(float *sum, uint32_t columns, float by)
 
 /* ---- hooks ---- */
 
-XQ_WIDE static float square(const float *x, uint32_t n)
-{
-    float lanes[8] = {0}, rest = 0;
-    uint32_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (uint32_t l = 0; l < 8; l++)
-            lanes[l] += x[i + l] * x[i + l];
-    for (; i < n; i++)
-        rest += x[i] * x[i];
-    return rest + (((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7])));
-}
-
 static void made(void *user, uint32_t value, float *x, uint32_t rows)
 {
     struct capture *c = user;
@@ -106,10 +94,8 @@ static void made(void *user, uint32_t value, float *x, uint32_t rows)
         return;
     struct input_sums *s = &c->inputs[i];
     const uint32_t columns = c->job->inputs[i].columns;
-    for (uint32_t r = 0; r < rows; r++)
-        s->power[r] = square(x + (size_t)r * columns, columns);
     for (uint32_t r = 0; r < rows && s->sum; r++)
-        s->power_sum += (double)s->power[r];
+        s->power += (double)xq_sum_squares(x + (size_t)r * columns, columns);
     if (s->sum && s->is_table)
         memcpy(s->x, x, (size_t)rows * columns * sizeof *x);
     else if (s->sum)
@@ -125,13 +111,10 @@ static void graded(void *user, uint32_t node, const float *gradient, uint32_t ro
     const struct xq_matrix *m = &c->job->matrices[i];
     const struct bl_node *n = &c->job->graph->nodes[node];
     struct input_sums *s = &c->inputs[m->input];
-    const uint32_t columns = c->job->graph->values[n->out].columns;
-    if (n->op == BL_NODE_EMBED) {
-        add_squares(c, gradient, columns, s->other);
-        return;
-    }
-    for (uint32_t r = 0; r < rows && !m->is_table; r++)
-        c->worth[i] += (double)square(gradient + (size_t)r * columns, columns) * (double)s->power[r];
+    if (n->op == BL_NODE_EMBED)
+        add_squares(c, gradient, c->job->graph->values[n->out].columns, s->other);
+    else if (!m->is_table)
+        xq_curvature_add(c->curvature, i, n->weight.first_row, n->weight.rows, gradient, xq_network_value(c->network, n->in[0]), rows);
 }
 
 /* ---- the loss ---- */
@@ -235,8 +218,7 @@ static bl_status finish_matrices(struct capture *c)
     for (uint32_t i = 0; i < c->job->n_matrices; i++) {
         struct xq_matrix *m = &c->job->matrices[i];
         if (!m->is_table) {
-            const double power = c->inputs[m->input].power_sum;
-            m->worth = power > 0 ? c->worth[i] / (m->rows * power) : 0;
+            BL_TRY(xq_curvature_take(c->curvature, i, c->inputs[m->input].power, m));
             continue;
         }
         double *worth = calloc(m->rows, sizeof *worth);
@@ -419,12 +401,12 @@ bl_status xq_capture(struct xq_job *job, const struct xq_blas *blas, const struc
         c->input_of_value = calloc((size_t)job->graph->n_values + 1, sizeof *c->input_of_value);
         c->matrix_of_node = calloc((size_t)job->graph->n_nodes + 1, sizeof *c->matrix_of_node);
         c->inputs = calloc(job->n_inputs, sizeof *c->inputs);
-        c->worth = calloc(job->n_matrices, sizeof *c->worth);
+        c->curvature = xq_curvature_open(job, blas, options->threads);
     }
     if (!c)
         BL_FAIL(BL_ENOMEM, "no memory to learn from text");
     bl_status status = BL_ENOMEM;
-    if (c->input_of_value && c->matrix_of_node && c->inputs && c->worth)
+    if (c->input_of_value && c->matrix_of_node && c->inputs && c->curvature)
         status = capture(c, text, captured);
     else
         status = bl_error_push(status, __FILE__, __LINE__, "no memory to learn from text");
@@ -437,7 +419,7 @@ bl_status xq_capture(struct xq_job *job, const struct xq_blas *blas, const struc
     free(c->input_of_value);
     free(c->matrix_of_node);
     free(c->inputs);
-    free(c->worth);
+    xq_curvature_close(c->curvature);
     free(c->token_worth);
     free(c);
     return status;

@@ -146,7 +146,7 @@ static void measure_input(void *user, uint32_t i, uint32_t worker)
         return;
     for (uint32_t k = 0; k < w->job.n_matrices && status == BL_OK; k++)
         if (w->job.matrices[k].input == i)
-            status = xq_measure(&w->job, &w->job.matrices[k], &p, &w->measured[k]);
+            status = xq_measure(&w->job, &w->job.matrices[k], &p, w->blas, &w->measured[k]);
     xq_prepared_free(&p);
     xq_stage_step(1);
     if (status != BL_OK && !atomic_exchange(&m->failed, true)) {

@@ -56,12 +56,30 @@ static bl_status find_all(struct xq_job *job)
             const uint32_t input = find_input(job, pass == 0 ? n->in[0] : BL_NO_ID, (uint32_t)t->dims[0]);
             job->inputs[input].n_matrices++;
             job->matrices[job->n_matrices++] = (struct xq_matrix){
-                .tensor = n->weight.tensor, .name = t->name, .rows = (uint32_t)t->rows, .columns = (uint32_t)t->dims[0], .input = input, .is_table = is_table, .worth = 1};
+                .tensor = n->weight.tensor, .name = t->name, .rows = (uint32_t)t->rows, .columns = (uint32_t)t->dims[0], .input = input, .is_table = is_table, .group = 1};
         }
     }
     if (!job->n_matrices)
         BL_FAIL(BL_EUNSUPPORTED, "%s: no tensor that could be compressed", bl_model_file_path(job->file));
     return BL_OK;
+}
+
+/* The rows of a matrix that makes queries or keys, of one head each; nothing but rotations, norms and biases may lie between. */
+static void find_groups(struct xq_job *job)
+{
+    const struct bl_graph *g = job->graph;
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        const struct bl_node *n = &g->nodes[i];
+        if (n->op != BL_NODE_ATTENTION && (n->op != BL_NODE_KV_STORE || n->kv_part))
+            continue;
+        const uint32_t rows = n->op == BL_NODE_ATTENTION ? n->params.attention.d_k : g->kv_layers[n->layer].d_k;
+        uint32_t at = g->values[n->in[0]].producer;
+        while (g->nodes[at].op == BL_NODE_ROPE || g->nodes[at].op == BL_NODE_RMS_NORM || g->nodes[at].op == BL_NODE_LAYER_NORM || g->nodes[at].op == BL_NODE_BINARY)
+            at = g->values[g->nodes[at].in[0]].producer;
+        const uint32_t m = g->nodes[at].op == BL_NODE_LINEAR ? find_matrix(job, g->nodes[at].weight.tensor) : BL_NO_ID;
+        if (m != BL_NO_ID && job->matrices[m].rows % rows == 0 && g->nodes[at].weight.first_row % rows == 0)
+            job->matrices[m].group = rows;
+    }
 }
 
 bl_status xq_job_open(struct xq_job *job, const char *path)
@@ -73,15 +91,19 @@ bl_status xq_job_open(struct xq_job *job, const char *path)
     BL_TRY(bl_graph_source_make(job->file, &job->arena, &job->source));
     BL_TRY(bl_graph_text_find(job->file, &job->source, NULL, &text));
     BL_TRY(bl_graph_parse(text.text, text.bytes, text.name, &job->source, false, &job->graph));
-    return find_all(job);
+    BL_TRY(find_all(job));
+    find_groups(job);
+    return BL_OK;
 }
 
 void xq_job_close(struct xq_job *job)
 {
     for (uint32_t i = 0; i < job->n_inputs; i++)
         free(job->inputs[i].h);
-    for (uint32_t i = 0; i < job->n_matrices; i++)
+    for (uint32_t i = 0; i < job->n_matrices; i++) {
         free(job->matrices[i].row_worth);
+        free(job->matrices[i].coupling);
+    }
     bl_graph_destroy(job->graph);
     bl_arena_finish(&job->arena);
     bl_model_file_close(job->file);

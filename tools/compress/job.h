@@ -1,8 +1,8 @@
 /* job.h: what a compression works on: the matrices of a model, the inputs that they read, what was measured about both. Owns these structs and
  * how they are found in a graph; knows no algorithm.
  *
- * The loss in nats per token, to second order, is the sum over matrices of 1/2 * worth * tr(dW H dW^T), H = E[x x^T] over calibration
- * tokens for the matrix's input x; for tables (rows are tokens: embedding, head) 1/2 * sum over rows of row_worth[row] * dw H dw^T. */
+ * The loss in nats per token, to second order, is the sum over matrices of 1/2 tr(G dW H dW^T), H = E[x x^T] over calibration tokens for the
+ * matrix's input x, G what an error at its outputs costs: diag(row_worth), or blocks of `group` rows. */
 #ifndef XQ_JOB_H
 #define XQ_JOB_H
 #include "graph/graph.h"
@@ -20,8 +20,9 @@ struct xq_matrix {
     const char *name;
     uint32_t rows, columns, input;
     bool is_table;
-    double worth;
-    float *row_worth;      /* tables: [rows]; else NULL */
+    uint32_t group;        /* rows of one head's queries or keys, whose errors meet in one product; 1: rows count apart */
+    float *row_worth;      /* [rows]; NULL before it is measured: all the same */
+    float *coupling;       /* group > 1: [rows][group], the covariance of a row's worth with the rows of its group, row_worth its diagonal */
 };
 struct xq_job {
     struct bl_model_file *file;

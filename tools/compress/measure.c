@@ -15,6 +15,9 @@
 void xq_measured_free(struct xq_measured *m)
 {
     free(m->scale);
+    free(m->worth);
+    free(m->order);
+    free(m->feedback);
     free(m->candidates);
     free(m->outliers);
     free(m->energy);
@@ -50,10 +53,80 @@ static float deviation(const float *v, uint32_t n)
     return r;
 }
 
-static double worth_of(const struct xq_matrix *m, uint32_t row)
+/* ---- rows of a group ---- */
+
+#define GROUP_DAMP 0.1 /* of the mean of its diagonal */
+
+struct ranked {
+    float worth;
+    uint32_t row;
+};
+
+static int by_worth(const void *a, const void *b)
 {
-    return m->row_worth ? (double)m->row_worth[row] : m->worth;
+    const struct ranked *x = a, *y = b;
+    if (x->worth != y->worth)
+        return x->worth > y->worth ? -1 : 1;
+    return x->row < y->row ? -1 : x->row > y->row;
 }
+
+/* Rows of much worth first: the later ones make up for their errors. */
+static bool factor_group(const struct xq_matrix *matrix, uint32_t first, const struct xq_blas *blas, struct ranked *ranked, double *a, struct xq_measured *out)
+{
+    const uint32_t n = matrix->group;
+    double mean = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        ranked[i] = (struct ranked){matrix->row_worth[first + i], i};
+        mean += (double)matrix->row_worth[first + i] / n;
+    }
+    qsort(ranked, n, sizeof *ranked, by_worth);
+    for (uint32_t i = 0; i < n; i++)
+        out->order[first + i] = first + ranked[i].row;
+    bool done = false;
+    float *l2 = out->worth + first; /* by place, then by row */
+    for (double damp = GROUP_DAMP; !done && damp < 1e6; damp *= 4) {
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t j = 0; j < n; j++)
+                a[(size_t)(n - 1 - i) * n + (n - 1 - j)] = (double)matrix->coupling[(size_t)(first + ranked[i].row) * n + ranked[j].row] + (i == j ? damp * (mean > 0 ? mean : 1) : 0);
+        done = xq_factor(blas, n, a, out->feedback + (size_t)first * n, n, l2);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        a[ranked[i].row] = mean > 0 ? (double)l2[i] : 0;
+    for (uint32_t i = 0; i < n; i++)
+        l2[i] = (float)a[i];
+    return done;
+}
+
+static bl_status measure_worth(const struct xq_matrix *matrix, const struct xq_blas *blas, struct xq_measured *out)
+{
+    const uint32_t n = matrix->group;
+    out->group = matrix->coupling ? n : 1;
+    out->worth = malloc(matrix->rows * sizeof *out->worth);
+    if (!out->worth)
+        goto no_memory;
+    for (uint32_t i = 0; i < matrix->rows; i++)
+        out->worth[i] = matrix->row_worth ? matrix->row_worth[i] : 1;
+    if (out->group == 1)
+        return BL_OK;
+    out->order = malloc(matrix->rows * sizeof *out->order);
+    out->feedback = calloc((size_t)matrix->rows * n, sizeof *out->feedback);
+    struct ranked *ranked = malloc(n * sizeof *ranked);
+    double *a = malloc((size_t)n * n * sizeof *a);
+    bool done = out->order && out->feedback && ranked && a;
+    const bool had_memory = done;
+    for (uint32_t first = 0; first < matrix->rows && done; first += n)
+        done = factor_group(matrix, first, blas, ranked, a, out);
+    free(ranked);
+    free(a);
+    if (!done && had_memory)
+        BL_FAIL(BL_EINTERNAL, "the coupling of the rows of '%s' has no factor: it holds numbers that are not finite", matrix->name);
+    if (done)
+        return BL_OK;
+no_memory:
+    BL_FAIL(BL_ENOMEM, "no memory for the worth of '%s'", matrix->name);
+}
+
+/* ---- errors ---- */
 
 uint32_t xq_best_group(const struct xq_coder *coder, const float *z, const float *l2, float unit)
 {
@@ -117,7 +190,7 @@ static bl_status note_candidate(struct pass *s, uint32_t row, uint32_t column, d
 static bl_status measure_row(struct pass *s, uint32_t index, uint32_t row_block, float r)
 {
     const struct xq_prepared *p = s->p;
-    const double worth = worth_of(s->matrix, index) * (double)r * (double)r / 2;
+    const double worth = (double)s->out->worth[index] * (double)r * (double)r / 2;
     float *energy = s->out->energy + (size_t)row_block * p->blocks;
     for (uint32_t c = 0; c < p->columns; c++) {
         const float beyond = fabsf(s->z[c]) - CLIP;
@@ -147,13 +220,18 @@ static bl_status measure_row(struct pass *s, uint32_t index, uint32_t row_block,
 struct xq_measured xq_measured_shape(const struct xq_matrix *matrix)
 {
     struct xq_measured shape = {.rows = matrix->rows, .blocks = (matrix->columns + 31) / 32}, *m = &shape;
-    m->n_row_blocks = matrix->is_table && matrix->rows >= 32 * XQ_ROW_BLOCKS ? XQ_ROW_BLOCKS : 1;
+    uint32_t unit = BL_XQ_UNIT; /* rows that stay together */
+    m->n_row_blocks = matrix->is_table && matrix->rows >= unit * XQ_ROW_BLOCKS ? XQ_ROW_BLOCKS : 1;
+    if (matrix->group > 1 && matrix->group % BL_XQ_UNIT == 0) {
+        unit = matrix->group;
+        m->n_row_blocks = matrix->rows / unit < XQ_ROW_BLOCKS ? matrix->rows / unit : XQ_ROW_BLOCKS;
+    }
     for (uint32_t i = 0; i <= m->n_row_blocks; i++)
-        m->first_row[i] = i == m->n_row_blocks ? matrix->rows : (uint32_t)((uint64_t)matrix->rows * i / m->n_row_blocks / BL_XQ_UNIT * BL_XQ_UNIT);
+        m->first_row[i] = i == m->n_row_blocks ? matrix->rows : (uint32_t)((uint64_t)matrix->rows * i / m->n_row_blocks / unit * unit);
     return shape;
 }
 
-bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, struct xq_measured *out)
+bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, const struct xq_blas *blas, struct xq_measured *out)
 {
     *out = xq_measured_shape(matrix);
     struct pass s = {job, matrix, p, out, malloc(matrix->columns * sizeof(float)), malloc(p->padded * sizeof(float)), 0, {{0}}, 0};
@@ -165,6 +243,9 @@ bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, c
         status = bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "no memory to measure '%s'", matrix->name);
         goto out;
     }
+    status = measure_worth(matrix, blas, out);
+    if (status != BL_OK)
+        goto out;
     for (uint32_t i = 0; i < matrix->rows; i++) {
         xq_stored_row(job, matrix, p, i, s.row, s.z);
         for (uint32_t c = 0; c < p->columns; c++) {

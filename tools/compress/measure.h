@@ -4,7 +4,7 @@
 #include "compress/coder.h"
 #include "compress/prepare.h"
 
-enum { XQ_ROW_BLOCKS = 16 }; /* of a table; other matrices have one */
+enum { XQ_ROW_BLOCKS = 16 }; /* at most; of a table, or a matrix of heads; other matrices have one */
 
 /* A weight beyond 3 deviations of its row: a coder would clip it. */
 struct xq_place {
@@ -17,6 +17,10 @@ struct xq_measured {
     uint32_t first_row[XQ_ROW_BLOCKS + 1];
     int16_t exponent;
     uint8_t *scale;             /* [rows], of the rows */
+    float *worth;               /* [rows]: of an error, once the later rows of its group have taken what they can */
+    uint32_t group;             /* rows of a group; 1: they count apart, and there is no: */
+    uint32_t *order;            /* [rows], group by group: in which order its rows are rounded */
+    float *feedback;            /* [rows][group]: of the row at a place of that order, what the later places of its group take of its error */
     struct xq_place *candidates; /* ascending; all that could become outliers */
     struct xq_place *outliers;  /* those of them that do; as many places as candidates */
     uint32_t n_candidates, n_outliers;
@@ -27,7 +31,8 @@ struct xq_measured {
 /* What is known before any weight is looked at: rows, blocks and row blocks; no outliers yet. */
 struct xq_measured xq_measured_shape(const struct xq_matrix *matrix);
 /* No candidate is an outlier yet. */
-bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, struct xq_measured *out) BL_MUST_USE;
+bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, const struct xq_blas *blas,
+                     struct xq_measured *out) BL_MUST_USE;
 /* Outliers are those that gain more than `least` nats each. */
 void xq_choose_outliers(struct xq_measured *m, double least);
 void xq_measured_free(struct xq_measured *m);

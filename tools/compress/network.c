@@ -302,6 +302,11 @@ uint32_t xq_network_vocabulary(const struct xq_network *n)
     return xq_columns(n, n->graph->logits);
 }
 
+const float *xq_network_value(const struct xq_network *n, uint32_t value)
+{
+    return n->value[value];
+}
+
 static bl_status back(struct xq_network *n, uint32_t i, const struct xq_network_hooks *hooks)
 {
     const struct bl_node *node = &n->graph->nodes[i];

@@ -26,7 +26,7 @@ struct xq_network_hooks {
     void *user;
     /* Forward: a value is complete, [rows][columns]. What is written into it counts from there on (not when it is computed again). */
     void (*made)(void *user, uint32_t value, float *x, uint32_t rows);
-    /* Backward: the gradient at a node's output is complete, [rows][columns]. */
+    /* Backward: the gradient at a node's output is complete, [rows][columns]; the input of a linear is there to read (xq_network_value). */
     void (*graded)(void *user, uint32_t node, const float *gradient, uint32_t rows);
 };
 
@@ -38,6 +38,7 @@ bl_status xq_network_forward(struct xq_network *network, const int32_t *tokens, 
 /* [n][vocabulary] of the last forward; before a backward pass the caller writes dL / dlogits over them. */
 float *xq_network_logits(struct xq_network *network);
 uint32_t xq_network_vocabulary(const struct xq_network *network);
+const float *xq_network_value(const struct xq_network *network, uint32_t value);
 /* Once after a forward with `keep`. */
 bl_status xq_network_backward(struct xq_network *network, const struct xq_network_hooks *hooks) BL_MUST_USE;
 /* Bytes of weights, and of values, gradients and scratch. */

@@ -454,7 +454,7 @@ static void nothing(struct xq_network *n, const struct bl_node *node)
 enum { FIRST = 1, SECOND = 2, THIRD = 4 };
 static const struct xq_network_op ops[BL_NODE_OP_COUNT] = {
     [BL_NODE_EMBED] = {embed, nothing, 0, 0, false},
-    [BL_NODE_LINEAR] = {linear_forward, linear_backward, 0, FIRST, true},
+    [BL_NODE_LINEAR] = {linear_forward, linear_backward, FIRST, FIRST, true}, /* it is a hook that reads the input */
     [BL_NODE_RMS_NORM] = {norm, norm_backward, FIRST, FIRST, false},
     [BL_NODE_LAYER_NORM] = {norm, norm_backward, FIRST, FIRST, false},
     [BL_NODE_ROPE_TABLE] = {rope_table, nothing, 0, 0, false},

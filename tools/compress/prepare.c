@@ -128,12 +128,26 @@ static double damped(const struct xq_input *input, const struct xq_prepared *p, 
     return (h + (a == b ? extra : 0)) * (double)p->g[a] * (double)p->g[b];
 }
 
-/* H = R R^T with R upper triangular, by the Cholesky factor of H turned around; feedback = R^-1 with its rows divided by the diagonal,
- * l2 = the squared diagonal of R. */
+/* By the Cholesky factor of H turned around. */
+bool xq_factor(const struct xq_blas *blas, uint32_t n, double *reversed, float *feedback, uint32_t stride, float *l2)
+{
+    const int size = (int)n;
+    int info = 1;
+    blas->dpotrf("U", &size, reversed, &size, &info, 1);
+    if (!info)
+        blas->dtrtri("U", "N", &size, reversed, &size, &info, 1, 1);
+    for (uint32_t j = 0; j < n && !info; j++) {
+        const double diagonal = reversed[(size_t)(n - 1 - j) * n + (n - 1 - j)];
+        l2[j] = (float)(1 / (diagonal * diagonal));
+        for (uint32_t c = j + 1; c < n; c++)
+            feedback[(size_t)j * stride + c] = (float)(reversed[(size_t)(n - 1 - j) * n + (n - 1 - c)] / diagonal);
+    }
+    return !info;
+}
+
 static bl_status factor(const struct xq_input *input, double damp, const struct xq_blas *blas, struct xq_prepared *p)
 {
     const uint32_t k = p->columns;
-    const int n = (int)k;
     double mean = 0;
     for (uint32_t c = 0; c < k; c++)
         mean += input->h ? (double)input->h[(size_t)c * k + c] / k : 1.0 / k;
@@ -142,29 +156,19 @@ static bl_status factor(const struct xq_input *input, double damp, const struct 
     double *a = malloc((size_t)k * k * sizeof *a);
     if (!a)
         BL_FAIL(BL_ENOMEM, "no memory to factor %u columns", k);
-    int info = 1;
-    for (; info && damp < 1e6; damp *= 4) {
+    bool done = false;
+    for (; !done && damp < 1e6; damp *= 4) {
         for (uint32_t i = 0; i < k; i++)
             for (uint32_t j = 0; j < k; j++)
                 a[(size_t)(k - 1 - i) * k + (k - 1 - j)] = damped(input, p, i, j, damp * mean);
         for (uint32_t i = 0; i < k; i++)
             for (uint32_t j = 0; j < k; j++)
                 p->h[(size_t)i * p->padded + j] = (float)a[(size_t)(k - 1 - i) * k + (k - 1 - j)];
-        blas->dpotrf("U", &n, a, &n, &info, 1);
-        if (!info)
-            blas->dtrtri("U", "N", &n, a, &n, &info, 1, 1);
-    }
-    if (info) {
-        free(a);
-        BL_FAIL(BL_EINTERNAL, "a covariance of %u columns has no factor: it holds numbers that are not finite", k);
-    }
-    for (uint32_t j = 0; j < k; j++) {
-        const double diagonal = a[(size_t)(k - 1 - j) * k + (k - 1 - j)];
-        p->l2[j] = (float)(1 / (diagonal * diagonal));
-        for (uint32_t c = j + 1; c < k; c++)
-            p->feedback[(size_t)j * p->padded + c] = (float)(a[(size_t)(k - 1 - j) * k + (k - 1 - c)] / diagonal);
+        done = xq_factor(blas, k, a, p->feedback, p->padded, p->l2);
     }
     free(a);
+    if (!done)
+        BL_FAIL(BL_EINTERNAL, "a covariance of %u columns has no factor: it holds numbers that are not finite", k);
     return BL_OK;
 }
 

@@ -22,4 +22,9 @@ struct xq_prepared {
  * measured H the columns count as independent and equal. */
 bl_status xq_prepare(const struct xq_job *job, const struct xq_input *input, double damp, const struct xq_blas *blas, struct xq_prepared *out) BL_MUST_USE;
 void xq_prepared_free(struct xq_prepared *p);
+
+/* H = R R^T with R upper triangular: feedback[j][k], k > j: what place k takes of an error at place j, R^-1 with its rows divided by its
+ * diagonal (the rest is left alone); l2[j] = R[j][j]^2, what an error at j then costs. reversed: [n][n], H with its rows and columns in
+ * descending order; it is used up. False: no such factor. */
+bool xq_factor(const struct xq_blas *blas, uint32_t n, double *reversed, float *feedback, uint32_t stride, float *l2);
 #endif

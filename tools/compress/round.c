@@ -1,5 +1,6 @@
 /* round.c: rounding with error feedback (the update of GPTQ / LDLQ, in the order of the stored columns), in units of each row's scale. Rows
- * do not know of each other but for the unit of a segment, which all rows of a strip share. */
+ * know of each other by the unit of a segment, which all rows of a strip share; and those of a group by a second feedback, from each row that is
+ * done to the later ones of its group. */
 #include "compress/round.h"
 
 #include "base/error.h"
@@ -32,7 +33,7 @@ struct strip {
     uint32_t segment, first_block;
     double *partial;            /* [chunks][candidates] */
     bl_status status;
-    double *loss;               /* [chunks] */
+    double *loss;               /* [rows] */
 };
 
 static const float candidates[] = {0.7f, 0.8f, 0.87f, 0.93f, 1.0f, 1.07f, 1.15f, 1.25f};
@@ -171,9 +172,8 @@ static void choose_unit(struct strip *s)
 /* ---- rounding ---- */
 
 /* The 32 columns of block b of row i; error[c] is what each lost. */
-static void round_block(struct strip *s, uint32_t i, uint32_t b, float *error)
+static void round_block(struct strip *s, const struct bl_xq_segment *segment, uint32_t i, uint32_t b, float *error)
 {
-    const struct bl_xq_segment *segment = &s->segments[s->segment];
     const struct xq_coder *coder = &xq_coders()[segment->depth];
     const uint32_t padded = s->p->padded;
     float *z = s->z + (size_t)i * padded + 32 * b;
@@ -235,7 +235,7 @@ static void round_chunk(void *user, uint32_t chunk, uint32_t worker)
         for (uint32_t b = s->first_block; b < end_block; b++) {
             float error[4][32];
             for (uint32_t r = 0; r < n; r++)
-                round_block(s, i + r, b, error[r]);
+                round_block(s, &s->segments[s->segment], i + r, b, error[r]);
             if (s->options->feedback)
                 carry(s, i, n, b, error);
         }
@@ -290,27 +290,92 @@ XQ_WIDE static void sweep_row(struct strip *s, uint32_t i, float *restrict he)
     }
 }
 
+/* Sweeps, then returns what the row loses. */
+static double settle_row(struct strip *s, uint32_t i, float *he)
+{
+    const double r = (double)row_scale(s, i), worth = (double)s->m->worth[s->first_row + i];
+    row_gradient(s, i, he);
+    for (uint32_t sweep = 0; sweep < s->options->sweeps; sweep++)
+        sweep_row(s, i, he);
+    double loss = 0;
+    for (uint32_t c = 0; c < s->p->columns; c++)
+        loss += (double)he[c] * (double)(s->original[(size_t)i * s->p->padded + c] - s->value[(size_t)i * s->p->padded + c]);
+    return loss * worth * r * r / 2;
+}
+
 static void sweep_chunk(void *user, uint32_t chunk, uint32_t worker)
 {
     (void)worker;
     struct strip *s = user;
+    float *he = malloc(s->p->padded * sizeof *he);
+    if (!he) {
+        s->status = BL_ENOMEM;
+        return;
+    }
+    for (uint32_t i = chunk * CHUNK; i < chunk_end(s, chunk); i++)
+        s->loss[i] = settle_row(s, i, he);
+    free(he);
+}
+
+/* ---- groups of rows ---- */
+
+/* All strips of a matrix. */
+struct groups {
+    struct strip *strips;
+    uint32_t group;
+};
+
+static struct strip *strip_of(const struct groups *g, uint32_t row)
+{
+    struct strip *s = g->strips;
+    while (row >= s->first_row + s->rows)
+        s++;
+    return s;
+}
+
+/* What is left of the error of the row at a place goes to the later places, each in its own unit. */
+XQ_WIDE static void hand_on(struct strip *s, uint32_t first, uint32_t place, uint32_t group)
+{
+    const uint32_t padded = s->p->padded, *order = s->m->order + first;
+    const uint32_t i = order[place] - s->first_row;
+    const float *restrict target = s->original + (size_t)i * padded, *restrict value = s->value + (size_t)i * padded;
+    for (uint32_t later = place + 1; later < group; later++) {
+        const uint32_t k = order[later] - s->first_row;
+        const float to = row_scale(s, k), by = to > 0 ? s->m->feedback[(size_t)(first + place) * group + later] * row_scale(s, i) / to : 0;
+        float *restrict next = s->original + (size_t)k * padded;
+        for (uint32_t c = 0; c < padded; c++)
+            next[c] -= by * (target[c] - value[c]);
+    }
+}
+
+/* Again, with the units that the first rounding chose. */
+static void group_turn(void *user, uint32_t turn, uint32_t worker)
+{
+    (void)worker;
+    const struct groups *g = user;
+    const uint32_t first = turn * g->group;
+    struct strip *s = strip_of(g, first);
     const uint32_t padded = s->p->padded;
     float *he = malloc(padded * sizeof *he);
     if (!he) {
         s->status = BL_ENOMEM;
         return;
     }
-    s->loss[chunk] = 0;
-    for (uint32_t i = chunk * CHUNK; i < chunk_end(s, chunk); i++) {
-        const double r = (double)row_scale(s, i);
-        const double worth = s->matrix->row_worth ? (double)s->matrix->row_worth[s->first_row + i] : s->matrix->worth;
-        row_gradient(s, i, he);
-        for (uint32_t sweep = 0; sweep < s->options->sweeps; sweep++)
-            sweep_row(s, i, he);
-        double loss = 0;
-        for (uint32_t c = 0; c < s->p->columns; c++)
-            loss += (double)he[c] * (double)(s->original[(size_t)i * padded + c] - s->value[(size_t)i * padded + c]);
-        s->loss[chunk] += loss * worth * r * r / 2;
+    for (uint32_t place = 0; place < g->group; place++) {
+        const uint32_t i = s->m->order[first + place] - s->first_row;
+        memcpy(s->z + (size_t)i * padded, s->original + (size_t)i * padded, padded * sizeof *s->z);
+        uint32_t b = 0;
+        for (uint32_t segment = 0; segment < s->n_segments; segment++) {
+            for (const uint32_t end = b + s->segments[segment].n_blocks; b < end; b++) {
+                float error[4][32];
+                round_block(s, &s->segments[segment], i, b, error[0]);
+                if (s->options->feedback)
+                    carry(s, i, 1, b, error);
+            }
+        }
+        s->loss[i] = settle_row(s, i, he);
+        if (s->options->feedback)
+            hand_on(s, first, place, g->group);
     }
     free(he);
 }
@@ -348,7 +413,7 @@ static void pack_chunk(void *user, uint32_t chunk, uint32_t worker)
     }
 }
 
-static bl_status round_strip(struct strip *s, void *blob, struct bl_xq_segment *units, struct bl_xq_outlier *outliers, double *loss)
+static void begin(struct strip *s)
 {
     const size_t n = (size_t)s->rows * s->p->padded;
     s->z = malloc(n * sizeof *s->z);
@@ -358,29 +423,39 @@ static bl_status round_strip(struct strip *s, void *blob, struct bl_xq_segment *
     s->groups = calloc((size_t)s->rows * s->p->blocks, 1);
     s->corrections = calloc(s->n_outliers + 1, sizeof *s->corrections);
     s->partial = calloc((size_t)chunks_of(s) * CANDIDATES, sizeof *s->partial);
-    s->loss = calloc(chunks_of(s), sizeof *s->loss);
+    s->loss = calloc(s->rows, sizeof *s->loss);
     s->status = s->z && s->original && s->value && s->codes && s->groups && s->corrections && s->partial && s->loss ? BL_OK : BL_ENOMEM;
     if (s->status == BL_OK)
         xq_parallel(s->options->threads, chunks_of(s), load_chunk, s);
+}
+
+static void round_segments(struct strip *s)
+{
     s->first_block = 0;
     for (s->segment = 0; s->status == BL_OK && s->segment < s->n_segments; s->segment++) {
         choose_unit(s);
         xq_parallel(s->options->threads, chunks_of(s), round_chunk, s);
         s->first_block += s->segments[s->segment].n_blocks;
     }
-    if (s->status == BL_OK)
-        xq_parallel(s->options->threads, chunks_of(s), sweep_chunk, s);
-    if (s->status == BL_OK) {
-        xq_parallel(s->options->threads, chunks_of(s), pack_chunk, &(struct packing){s, blob});
-        for (uint32_t g = 0; g < s->n_segments; g++)
-            units[g].unit = s->segments[g].unit;
-        for (uint32_t k = 0; k < s->n_outliers; k++) {
-            const struct xq_place *place = &s->m->outliers[s->first_outlier + k];
-            outliers[s->first_outlier + k] = (struct bl_xq_outlier){place->row, place->column, s->corrections[k]};
-        }
-        for (uint32_t chunk = 0; chunk < chunks_of(s); chunk++)
-            *loss += s->loss[chunk];
+}
+
+static double pack(const struct strip *s, void *blob, struct bl_xq_segment *units, struct bl_xq_outlier *outliers)
+{
+    double loss = 0;
+    xq_parallel(s->options->threads, chunks_of(s), pack_chunk, &(struct packing){s, blob});
+    for (uint32_t g = 0; g < s->n_segments; g++)
+        units[g].unit = s->segments[g].unit;
+    for (uint32_t k = 0; k < s->n_outliers; k++) {
+        const struct xq_place *place = &s->m->outliers[s->first_outlier + k];
+        outliers[s->first_outlier + k] = (struct bl_xq_outlier){place->row, place->column, s->corrections[k]};
     }
+    for (uint32_t i = 0; i < s->rows; i++)
+        loss += s->loss[i];
+    return loss;
+}
+
+static void end(struct strip *s)
+{
     free(s->z);
     free(s->original);
     free(s->value);
@@ -389,8 +464,31 @@ static bl_status round_strip(struct strip *s, void *blob, struct bl_xq_segment *
     free(s->corrections);
     free(s->partial);
     free(s->loss);
-    if (s->status != BL_OK)
-        BL_FAIL(BL_ENOMEM, "no memory to round '%s'", s->matrix->name);
+}
+
+/* Strips that are in memory at a time: one, or with groups of rows all of them: there are too few groups in a strip to keep threads busy. */
+static bl_status round_strips(struct strip *strips, uint32_t n, void *blob, struct bl_xq_segment *units, struct bl_xq_outlier *outliers, double *loss)
+{
+    const struct xq_measured *m = strips->m;
+    bl_status status = BL_OK;
+    for (uint32_t i = 0; i < n; i++) {
+        begin(&strips[i]);
+        round_segments(&strips[i]);
+        if (strips[i].status == BL_OK && m->group == 1)
+            xq_parallel(strips[i].options->threads, chunks_of(&strips[i]), sweep_chunk, &strips[i]);
+        status = strips[i].status != BL_OK ? strips[i].status : status;
+    }
+    if (status == BL_OK && m->group > 1)
+        xq_parallel(strips->options->threads, m->rows / m->group, group_turn, &(struct groups){strips, m->group});
+    for (uint32_t i = 0; i < n; i++) {
+        status = strips[i].status != BL_OK ? strips[i].status : status;
+        if (status == BL_OK)
+            *loss += pack(&strips[i], blob, units, outliers);
+        units += strips[i].n_segments;
+        end(&strips[i]);
+    }
+    if (status != BL_OK)
+        BL_FAIL(BL_ENOMEM, "no memory to round '%s'", strips->matrix->name);
     return BL_OK;
 }
 
@@ -398,23 +496,26 @@ bl_status xq_round(const struct xq_job *job, const struct xq_matrix *matrix, con
                    const struct xq_strip *strips, const struct xq_round_options *options, uint32_t input_number, void *blob, double *loss)
 {
     struct bl_xq_rows rows[XQ_ROW_BLOCKS];
+    struct strip all[XQ_ROW_BLOCKS];
     const struct bl_xq_shape shape = shape_of(matrix, m, strips, input_number, rows);
     bl_xq_matrix_begin(&shape, blob);
     struct bl_xq_outlier *outliers = calloc(m->n_outliers + 1, sizeof *outliers);
     if (!outliers)
         BL_FAIL(BL_ENOMEM, "no memory for the outliers of '%s'", matrix->name);
     struct bl_xq_segment *units = (struct bl_xq_segment *)(uintptr_t)bl_xq_segments(blob);
-    *loss = 0;
-    bl_status status = BL_OK;
-    for (uint32_t i = 0, outlier = 0; i < m->n_row_blocks && status == BL_OK; i++) {
-        struct strip s = {.job = job, .matrix = matrix, .p = p, .m = m, .options = options, .first_row = m->first_row[i],
-                          .rows = m->first_row[i + 1] - m->first_row[i], .first_outlier = outlier, .n_segments = strips[i].n_segments};
-        memcpy(s.segments, strips[i].segments, sizeof s.segments);
+    for (uint32_t i = 0, outlier = 0; i < m->n_row_blocks; i++) {
+        all[i] = (struct strip){.job = job, .matrix = matrix, .p = p, .m = m, .options = options, .first_row = m->first_row[i],
+                                .rows = m->first_row[i + 1] - m->first_row[i], .first_outlier = outlier, .n_segments = strips[i].n_segments};
+        memcpy(all[i].segments, strips[i].segments, sizeof all[i].segments);
         while (outlier < m->n_outliers && m->outliers[outlier].row < m->first_row[i + 1])
             outlier++;
-        s.n_outliers = outlier - s.first_outlier;
-        status = round_strip(&s, blob, units, outliers, loss);
-        units += strips[i].n_segments;
+        all[i].n_outliers = outlier - all[i].first_outlier;
+    }
+    *loss = 0;
+    bl_status status = BL_OK;
+    for (uint32_t i = 0, n = m->group > 1 ? m->n_row_blocks : 1; i < m->n_row_blocks && status == BL_OK; i += n) {
+        status = round_strips(all + i, n, blob, units, outliers, loss);
+        units += all[i].n_segments;
     }
     bl_xq_set_outliers(blob, outliers);
     bl_xq_matrix_end(blob, bl_xq_matrix_bytes(&shape));

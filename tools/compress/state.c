@@ -11,10 +11,10 @@
 #include <string.h>
 
 #define MAGIC 0x53584c42u /* "BLXS" */
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 #define HASH_KEY UINT64_C(0x6269746c6f6f6d73)
 
-/* Then n_inputs of struct input_entry, n_matrices of struct matrix_entry, the row worths of tables in the order of the matrices. */
+/* Then n_inputs of struct input_entry, n_matrices of struct matrix_entry, and matrix by matrix the worths of its rows and its coupling. */
 struct head {
     uint32_t magic, version;
     uint64_t checksum;        /* of the head from `bytes` on */
@@ -29,8 +29,7 @@ struct input_entry {
     uint32_t columns, reserved;
 };
 struct matrix_entry {
-    double worth;
-    uint32_t rows, columns, input, is_table;
+    uint32_t rows, columns, input, is_table, group, reserved;
 };
 
 struct xq_state_writer {
@@ -55,11 +54,16 @@ static uint64_t triangle(const struct xq_job *job, uint32_t input)
     return columns * (columns + 1) / 2 * sizeof(float);
 }
 
+static uint64_t coupling_bytes(const struct xq_matrix *m)
+{
+    return m->group > 1 ? (uint64_t)m->rows * m->group * sizeof(float) : 0;
+}
+
 static uint64_t head_bytes_of(const struct xq_job *job)
 {
     uint64_t bytes = sizeof(struct head) + job->n_inputs * sizeof(struct input_entry) + job->n_matrices * sizeof(struct matrix_entry);
     for (uint32_t i = 0; i < job->n_matrices; i++)
-        bytes += job->matrices[i].is_table ? job->matrices[i].rows * sizeof(float) : 0;
+        bytes += job->matrices[i].rows * sizeof(float) + coupling_bytes(&job->matrices[i]);
     return (bytes + 63) / 64 * 64;
 }
 
@@ -136,11 +140,12 @@ bl_status xq_state_finish(struct xq_state_writer *w, const struct xq_job *job)
         inputs_of(head)[i].tokens = job->inputs[i].tokens;
     for (uint32_t i = 0; i < job->n_matrices; i++) {
         const struct xq_matrix *m = &job->matrices[i];
-        matrices[i] = (struct matrix_entry){m->worth, m->rows, m->columns, m->input, m->is_table};
-        if (!m->is_table)
-            continue;
+        matrices[i] = (struct matrix_entry){m->rows, m->columns, m->input, m->is_table, m->group, 0};
         memcpy(rows, m->row_worth, m->rows * sizeof *rows);
         rows += m->rows;
+        if (m->group > 1)
+            memcpy(rows, m->coupling, (size_t)coupling_bytes(m));
+        rows += coupling_bytes(m) / sizeof *rows;
     }
     head->checksum = head_checksum(head);
     BL_TRY(xq_out_write(&w->file, head, head->bytes, 0));
@@ -202,17 +207,20 @@ static bl_status take_worths(const char *path, struct xq_job *job, void *head)
     }
     for (uint32_t i = 0; i < job->n_matrices; i++) {
         struct xq_matrix *m = &job->matrices[i];
-        if (matrices[i].rows != m->rows || matrices[i].columns != m->columns || matrices[i].input != m->input || matrices[i].is_table != m->is_table)
+        if (matrices[i].rows != m->rows || matrices[i].columns != m->columns || matrices[i].input != m->input || matrices[i].is_table != m->is_table ||
+            matrices[i].group != m->group)
             BL_FAIL(BL_EFORMAT, "%s: matrix '%s' has another shape there", path, m->name);
-        m->worth = matrices[i].worth;
-        if (!m->is_table)
-            continue;
         free(m->row_worth);
+        free(m->coupling);
         m->row_worth = malloc(m->rows * sizeof *m->row_worth);
-        if (!m->row_worth)
+        m->coupling = m->group > 1 ? malloc((size_t)coupling_bytes(m)) : NULL;
+        if (!m->row_worth || (m->group > 1 && !m->coupling))
             BL_FAIL(BL_ENOMEM, "%s: no memory for %u rows", path, m->rows);
         memcpy(m->row_worth, rows, m->rows * sizeof *rows);
         rows += m->rows;
+        if (m->group > 1)
+            memcpy(m->coupling, rows, (size_t)coupling_bytes(m));
+        rows += coupling_bytes(m) / sizeof *rows;
     }
     return BL_OK;
 }
