@@ -61,7 +61,7 @@ int verb_compress(struct options *o)
     struct xq_options options = {.in = o->model, .targets = targets, .n_targets = 1,
                                  .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .calibration = o->calib.items, .n_calibration = o->calib.n,
                                  .calibration_tokens = (uint64_t)(o->calib_tokens > 0 ? o->calib_tokens : o->quick ? QUICK_TOKENS : DEFAULT_TOKENS),
-                                 .checkpoint = o->checkpoint, .state = o->state, .save_state = o->save_state, .damp = 0.03, .temper = 0.5, .feedback = true, .sweeps = 2, .quiet = o->quiet, .report = o->html};
+                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.03, .temper = 0.5, .feedback = true, .sweeps = 2, .quiet = o->quiet, .report = o->html};
     if (!o->model || !o->output) {
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;
@@ -101,7 +101,7 @@ int verb_compress(struct options *o)
     free(work);
     if (status != BL_OK)
         return report_error();
-    for (uint32_t t = 0; t < options.n_targets; t++)
+    for (uint32_t t = 0; t < options.n_targets && !o->dry_run; t++)
         printf("%s: %llu bytes, %.3f bits per weight, KL %.4g +/- %.2g on held out text\n", targets[t].out, (unsigned long long)results[t].bytes,
                8 * (double)results[t].bytes / (double)results[t].parameters, results[t].divergence, results[t].divergence_error);
     for (uint32_t t = 0; t < options.n_targets; t++)

@@ -134,6 +134,18 @@ class Compress(unittest.TestCase):
         self.refused(['No such file'], path('missing.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['missing/x.gguf', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
 
+    def test_dry_run(self):
+        before = set(os.listdir(FOLDER.name))
+        least = target_of('llama')
+        for more in ([], ['--ram', '1MB']):
+            code, text, errors = compress(tiny('llama'), '-o', path('dry.gguf'), '--size', '300KB', '--dry-run', *more)
+            self.assertEqual(code, 0, errors)
+            for word in ('possible sizes: %d bytes' % least, 'at most 300000 bytes, 1.763 bits', 'learn ', 'measure ', 'round ', 'judge ', 'memory: about', 'disk: about'):
+                self.assertIn(word, text.decode())
+        self.assertEqual(set(os.listdir(FOLDER.name)), before)
+        self.assertIn('passes over them', text.decode())
+        self.refused(['too small', 'the smallest possible is'], tiny('llama'), '-o', path('x.gguf'), '--size', '1KB', '--dry-run')
+
     def test_not_a_number(self):
         data = bytearray(read(tiny('mini')))
         listing = json.loads(run('inspect', tiny('mini'), '--tensors', '--json')[1])

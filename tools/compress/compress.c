@@ -2,6 +2,7 @@
 #include "compress/stages.h"
 
 #include "base/error.h"
+#include "compress/out_file.h"
 #include "compress/progress.h"
 
 #include <stdio.h>
@@ -27,7 +28,7 @@ static bl_status check(struct xq_run *w)
         BL_TRY(xq_plan_check(w, target));
         bytes += target < w->most ? target : w->most;
     }
-    return xq_out_check_room(o->targets[0].out, bytes);
+    return xq_out_check_room(o->targets[0].out, bytes + (o->work && !o->dry_run ? xq_plan_work_bytes(w) : 0));
 }
 
 static bl_status make_target(struct xq_run *w, const struct xq_target *target, double started, struct xq_result *result)
@@ -47,6 +48,8 @@ static bl_status run(struct xq_run *w, struct xq_result *results)
     BL_TRY(xq_job_open(&w->job, o->in));
     BL_TRY(check(w));
     BL_TRY(xq_read_text(w));
+    if (o->dry_run)
+        return xq_dry_run(w);
     BL_TRY(xq_learn(w));
     BL_TRY(xq_measure_all(w));
     for (uint32_t t = 0; t < o->n_targets; t++) {

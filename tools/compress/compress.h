@@ -34,6 +34,7 @@ struct xq_options {
     bool feedback;
     uint32_t sweeps;
     bool quiet;
+    bool dry_run;           /* print what it would take, and write nothing */
     bool report;            /* OUT.report.html and .json */
 };
 struct xq_result {

@@ -1,5 +1,5 @@
 /* stages.h: what the stages of a compression share, and what each does. Private to compress.c (their order) and the files of the stages: learn.c,
- * plan.c, produce.c, search.c. */
+ * plan.c, produce.c, search.c, dry_run.c. */
 #ifndef XQ_STAGES_H
 #define XQ_STAGES_H
 #include "compress/compress.h"
@@ -49,6 +49,8 @@ void xq_plan_free(struct xq_run *w);
 /* The metadata as it is known by then: of a length that does not change. */
 void xq_plan_keys(struct xq_run *w, const struct xq_result *result);
 uint64_t xq_plan_target(const struct xq_run *w, const struct xq_target *target);
+/* Of the work folder, when it holds most. */
+uint64_t xq_plan_work_bytes(const struct xq_run *w);
 bl_status xq_plan_check(const struct xq_run *w, uint64_t target) BL_MUST_USE;
 /* Depths and outliers for a file of at most `target` bytes, after xq_measure_all: bytes and expected_loss of the result. */
 bl_status xq_plan_allocate(struct xq_run *w, uint64_t target, struct xq_result *result) BL_MUST_USE;
@@ -74,4 +76,9 @@ bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target
 
 /* The smallest file, within half a percent of its bytes, whose divergence on held out text is at most target->divergence. */
 bl_status xq_search(struct xq_run *w, const struct xq_target *target, struct xq_result *result) BL_MUST_USE;
+
+/* ---- dry_run.c: what it would take ---- */
+
+/* Prints sizes, time, memory and disk; after xq_read_text. */
+bl_status xq_dry_run(struct xq_run *w) BL_MUST_USE;
 #endif
