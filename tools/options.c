@@ -43,6 +43,7 @@ static void set_defaults(struct options *o)
     memset(o, 0, sizeof *o);
     o->n_predict = -1;
     o->fit_target = -1;
+    o->checkpoint = 60;
     o->context = -1; /* which no one can give */
     o->batch = 512;
     o->seed = -1;

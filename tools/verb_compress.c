@@ -61,7 +61,7 @@ int verb_compress(struct options *o)
     struct xq_options options = {.in = o->model, .targets = targets, .n_targets = 1,
                                  .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .calibration = o->calib.items, .n_calibration = o->calib.n,
                                  .calibration_tokens = (uint64_t)(o->calib_tokens > 0 ? o->calib_tokens : o->quick ? QUICK_TOKENS : DEFAULT_TOKENS),
-                                 .state = o->state, .save_state = o->save_state, .damp = 0.03, .temper = 0.5, .feedback = true, .sweeps = 2, .quiet = o->quiet, .report = o->html};
+                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.03, .temper = 0.5, .feedback = true, .sweeps = 2, .quiet = o->quiet, .report = o->html};
     if (!o->model || !o->output) {
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;
@@ -83,13 +83,25 @@ int verb_compress(struct options *o)
     }
     if (o->size && !read_size(o->size, strlen(o->size), &targets[0].size))
         return refuse_size("--size", o->size);
+    if (o->ram && !read_size(o->ram, strlen(o->ram), &options.ram))
+        return refuse_size("--ram", o->ram);
     if (o->curve && !read_curve(o, targets, &options.n_targets))
         return EXIT_USAGE;
     log_to_stderr(o);
+    const size_t room = strlen(o->output) + 8;
+    char *work = malloc(room);
+    if (!work) {
+        fprintf(stderr, "bitloom compress: no memory\n");
+        return EXIT_FAILED;
+    }
+    snprintf(work, room, "%s.work", o->output);
+    options.work = work;
     struct xq_result results[MOST_TARGETS] = {{0}};
-    if (xq_compress(&options, results) != BL_OK)
+    const bl_status status = xq_compress(&options, results);
+    free(work);
+    if (status != BL_OK)
         return report_error();
-    for (uint32_t t = 0; t < options.n_targets; t++)
+    for (uint32_t t = 0; t < options.n_targets && !o->dry_run; t++)
         printf("%s: %llu bytes, %.3f bits per weight, KL %.4g +/- %.2g on held out text\n", targets[t].out, (unsigned long long)results[t].bytes,
                8 * (double)results[t].bytes / (double)results[t].parameters, results[t].divergence, results[t].divergence_error);
     for (uint32_t t = 0; t < options.n_targets; t++)

@@ -38,6 +38,7 @@ class Compress(unittest.TestCase):
     def made(self, name, out, *args):
         code, text, errors = compress(tiny(name), '-o', path(out), '-q', *args)
         self.assertEqual(code, 0, errors)
+        self.line = text.decode()
         return path(out)
 
     def test_families(self):
@@ -85,6 +86,12 @@ class Compress(unittest.TestCase):
         code, text, _ = run('inspect', out, '--tensors', '--json')
         tensors = [t for t in json.loads(text)['tensors'] if t['type'] == 'XQ']
         self.assertTrue(tensors)
+        meta = json.loads(text)['metadata']
+        self.assertEqual((meta['xq.version'], meta['xq.objective']), (1, 'kld'))
+        self.assertIn('%.3f bits' % meta['xq.bits_per_weight'], self.line)
+        self.assertEqual(len(meta['xq.calibration.hash']), 16)
+        self.assertGreater(meta['xq.tokens'], 500)
+        self.assertGreater(meta['xq.kl_valid'], 0)
         for t in tensors:
             self.assertAlmostEqual(sum(t['depths']), 1, places=4)
         again, _, errors = compress(out, '-o', path('again.gguf'), '--bpw', '8')
@@ -125,7 +132,19 @@ class Compress(unittest.TestCase):
         self.refused(['too small', 'the smallest possible is'], model, '-o', path('x.gguf'), '--size', '1KB')
         self.refused(['same file'], model, '-o', model, '--size', '1MB')
         self.refused(['No such file'], path('missing.gguf'), '-o', path('x.gguf'), '--size', '1MB')
-        self.refused(['x.gguf.part', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
+        self.refused(['missing/x.gguf', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
+
+    def test_dry_run(self):
+        before = set(os.listdir(FOLDER.name))
+        least = target_of('llama')
+        for more in ([], ['--ram', '1MB']):
+            code, text, errors = compress(tiny('llama'), '-o', path('dry.gguf'), '--size', '300KB', '--dry-run', *more)
+            self.assertEqual(code, 0, errors)
+            for word in ('possible sizes: %d bytes' % least, 'at most 300000 bytes, 1.763 bits', 'learn ', 'measure ', 'round ', 'judge ', 'memory: about', 'disk: about'):
+                self.assertIn(word, text.decode())
+        self.assertEqual(set(os.listdir(FOLDER.name)), before)
+        self.assertIn('passes over them', text.decode())
+        self.refused(['too small', 'the smallest possible is'], tiny('llama'), '-o', path('x.gguf'), '--size', '1KB', '--dry-run')
 
     def test_not_a_number(self):
         data = bytearray(read(tiny('mini')))

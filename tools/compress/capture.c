@@ -41,6 +41,8 @@ struct capture {
     double row_nll[XQ_WINDOW];
     int32_t label[XQ_WINDOW];
     uint32_t done;               /* windows over all passes */
+    struct xq_span *spans;       /* where the sums of the pass at hand are */
+    uint32_t n_spans;
 };
 
 /* ---- covariances ---- */
@@ -198,7 +200,6 @@ static void finish_input(struct capture *c, uint32_t i)
     struct xq_input *input = &c->job->inputs[i];
     struct input_sums *s = &c->inputs[i];
     const size_t n = (size_t)input->columns * input->columns;
-    input->tokens = (double)c->tokens;
     if (s->sum)
         mirror(s->sum, input->columns, (float)(1 / (s->is_table ? c->scarce_sum : (double)c->tokens)));
     if (s->other)
@@ -268,10 +269,63 @@ static bl_status begin_input(struct capture *c, uint32_t i)
     return BL_OK;
 }
 
-static bl_status run_pass(struct capture *c, const struct xq_calibration *text, bool first, uint32_t all)
+static uint32_t add_span(struct capture *c, uint32_t at, void *data, uint64_t bytes)
 {
+    if (c->spans)
+        c->spans[at] = (struct xq_span){data, bytes};
+    return at + 1;
+}
+
+/* Rows of a sum as far as it is read: to the diagonal. */
+static uint32_t add_rows(struct capture *c, uint32_t at, float *sum, uint32_t columns)
+{
+    for (uint32_t r = 0; sum && r < columns; r++)
+        at = add_span(c, at, sum + (size_t)r * columns, (r + 1) * sizeof *sum);
+    return at;
+}
+
+/* Without a list: how many there are. */
+static uint32_t find_sums(struct capture *c)
+{
+    struct xq_span curvature[2];
+    xq_curvature_spans(c->curvature, curvature);
+    uint32_t n = add_span(c, 0, curvature[0].data, curvature[0].bytes);
+    n = add_span(c, n, curvature[1].data, curvature[1].bytes);
+    n = add_span(c, n, c->token_worth, xq_network_vocabulary(c->network) * sizeof *c->token_worth);
+    n = add_span(c, n, &c->scarce_sum, sizeof c->scarce_sum);
+    n = add_span(c, n, &c->nll, sizeof c->nll);
+    n = add_span(c, n, &c->nll_tokens, sizeof c->nll_tokens);
+    n = add_span(c, n, &c->tokens, sizeof c->tokens);
+    for (uint32_t i = 0; i < c->job->n_inputs; i++) {
+        n = add_span(c, n, &c->inputs[i].power, sizeof c->inputs[i].power);
+        n = add_rows(c, n, c->inputs[i].sum, c->job->inputs[i].columns);
+        n = add_rows(c, n, c->inputs[i].other, c->job->inputs[i].columns);
+    }
+    return n;
+}
+
+static bl_status list_sums(struct capture *c)
+{
+    free(c->spans);
+    c->spans = NULL;
+    c->n_spans = find_sums(c);
+    c->spans = calloc(c->n_spans, sizeof *c->spans);
+    if (!c->spans)
+        BL_FAIL(BL_ENOMEM, "no memory for a list of %u sums", c->n_spans);
+    (void)find_sums(c);
+    return BL_OK;
+}
+
+static bl_status run_pass(struct capture *c, const struct xq_calibration *text, uint32_t pass, uint32_t all)
+{
+    const bool first = pass == 0;
     const struct xq_network_hooks hooks = {c, made, first ? graded : NULL};
-    for (c->window = 0; c->window < text->n_train; c->window++) {
+    const struct xq_capture_at *from = &c->options->from;
+    BL_TRY(list_sums(c));
+    c->done = pass * text->n_train + (pass == from->pass ? from->window : 0);
+    if (c->options->load && pass == from->pass && from->pass + from->window)
+        BL_TRY(c->options->load(c->options->user, c->spans, c->n_spans));
+    for (c->window = pass == from->pass ? from->window : 0; c->window < text->n_train; c->window++) {
         c->window_tokens = text->train + (size_t)c->window * text->window;
         c->rows = text->window;
         BL_TRY(xq_network_forward(c->network, c->window_tokens, c->rows, first, &hooks));
@@ -279,6 +333,8 @@ static bl_status run_pass(struct capture *c, const struct xq_calibration *text, 
             take_loss(c);
             BL_TRY(xq_network_backward(c->network, &hooks));
         }
+        if (c->options->save)
+            BL_TRY(c->options->save(c->options->user, (struct xq_capture_at){pass, c->window + 1}, c->spans, c->n_spans));
         if (c->options->progress)
             c->options->progress(c->options->user, ++c->done, all);
     }
@@ -309,11 +365,11 @@ static uint32_t plan_passes(const struct capture *c, uint64_t room, uint32_t *pa
 
 static bl_status run_all(struct capture *c, const struct xq_calibration *text, const uint32_t *pass, struct xq_captured *out)
 {
-    for (uint32_t p = 0; p < out->passes; p++) {
+    for (uint32_t p = c->options->from.pass; p < out->passes; p++) {
         for (uint32_t i = 0; i < c->job->n_inputs; i++)
             if (pass[i] == p)
                 BL_TRY(begin_input(c, i));
-        BL_TRY(run_pass(c, text, p == 0, out->passes * text->n_train));
+        BL_TRY(run_pass(c, text, p, out->passes * text->n_train));
         for (uint32_t i = 0; i < c->job->n_inputs; i++) {
             if (pass[i] != p)
                 continue;
@@ -325,6 +381,8 @@ static bl_status run_all(struct capture *c, const struct xq_calibration *text, c
             }
         }
     }
+    for (uint32_t i = 0; i < c->job->n_inputs; i++)
+        c->job->inputs[i].tokens = (double)c->tokens;
     return finish_matrices(c);
 }
 
@@ -416,6 +474,7 @@ bl_status xq_capture(struct xq_job *job, const struct xq_blas *blas, const struc
         free(c->inputs[i].x);
     }
     xq_network_close(c->network);
+    free(c->spans);
     free(c->input_of_value);
     free(c->matrix_of_node);
     free(c->inputs);

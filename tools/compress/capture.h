@@ -5,7 +5,12 @@
 #include "compress/blas.h"
 #include "compress/calibration.h"
 #include "compress/job.h"
+#include "compress/work.h"
 
+/* How far learning is: passes over the text that are complete, windows of the next one. */
+struct xq_capture_at {
+    uint32_t pass, window;
+};
 struct xq_capture_options {
     uint32_t threads;
     uint64_t ram;     /* bytes that the whole may take, as near as that can be known before; 0: no bound */
@@ -14,6 +19,11 @@ struct xq_capture_options {
     void (*progress)(void *user, uint32_t done, uint32_t all);
     /* May be NULL. An input is complete: with it, h is freed after the call, and where not all h fit in `ram` the text is read several times. */
     bl_status (*done)(void *user, uint32_t input);
+    /* May be NULL. After each window: all sums so far, which go on from there when load (never NULL where `from` is not zeros) fills them before
+     * the first window of another run: same model, text, ram; any number of threads; the same bits in the end. */
+    bl_status (*save)(void *user, struct xq_capture_at at, const struct xq_span *sums, uint32_t n);
+    bl_status (*load)(void *user, const struct xq_span *sums, uint32_t n);
+    struct xq_capture_at from;
     void *user;
 };
 struct xq_captured {

@@ -26,17 +26,21 @@ struct xq_options {
     uint64_t calibration_tokens;    /* about; 0: all */
     const char *state;      /* what was learned before, in place of learning; NULL: learn */
     const char *save_state; /* where to keep it; NULL: nowhere */
-    uint64_t ram;           /* bytes that capturing may take; 0: no bound */
+    const char *work;       /* folder that keeps what is done until all of it is, so that the same call goes on after a kill; NULL: nothing is kept */
+    double checkpoint;      /* seconds between two times that sums are kept while learning; 0: after every window */
+    uint64_t ram;           /* bytes that capturing may take; 0: no bound. What does not fit goes through the work folder */
     double damp;            /* of the covariances, in units of the mean of their diagonal */
     double temper;          /* power of a token's probability in the worth of its row */
     bool feedback;
     uint32_t sweeps;
     bool quiet;
+    bool dry_run;           /* print what it would take, and write nothing */
     bool report;            /* OUT.report.html and .json */
 };
 struct xq_result {
     uint64_t bytes, parameters;
     double expected_loss, loss; /* nats per token by the second-order model: as allocated, as rounded */
+    bool is_judged;
     double divergence, divergence_error, nll_ratio, same_top; /* on held out text */
 };
 /* results: [n_targets]. Files that are complete stay when a later one fails. */

@@ -9,16 +9,19 @@
 
 enum { ROWS = 64 /* of a piece, where there are no groups */ };
 
-struct sums {
-    double *row;      /* [rows] of |A_row|^2 */
-    float *coupling;  /* [rows][group] of A_row . A_other */
+struct sums {          /* of a matrix */
+    double *row;       /* [rows] of |A_row|^2 */
+    float *coupling;   /* [rows][group] of A_row . A_other, where there are groups */
 };
 struct xq_curvature {
     const struct xq_job *job;
     const struct xq_blas *blas;
     uint32_t threads;
     struct sums *matrices;
-    float *scratch;   /* [threads][scratch_floats]: a piece of A */
+    double *rows;      /* of all, one after the other */
+    float *couplings;
+    size_t n_rows, n_couplings;
+    float *scratch;    /* [threads][scratch_floats]: a piece of A */
     size_t scratch_floats;
 };
 
@@ -33,37 +36,48 @@ struct xq_curvature *xq_curvature_open(const struct xq_job *job, const struct xq
     if (!c)
         return NULL;
     *c = (struct xq_curvature){.job = job, .blas = blas, .threads = threads ? threads : 1, .matrices = calloc(job->n_matrices, sizeof *c->matrices)};
-    bool ok = c->matrices != NULL;
-    for (uint32_t i = 0; i < job->n_matrices && ok; i++) {
+    for (uint32_t i = 0; i < job->n_matrices; i++) {
         const struct xq_matrix *m = &job->matrices[i];
-        const size_t floats = (size_t)piece_of(m) * m->columns;
-        if (m->is_table)
-            continue;
+        const size_t floats = m->is_table ? 0 : (size_t)piece_of(m) * m->columns;
         c->scratch_floats = floats > c->scratch_floats ? floats : c->scratch_floats;
-        c->matrices[i].row = calloc(m->rows, sizeof *c->matrices[i].row);
-        if (m->group > 1)
-            c->matrices[i].coupling = calloc((size_t)m->rows * m->group, sizeof *c->matrices[i].coupling);
-        ok = c->matrices[i].row && (m->group == 1 || c->matrices[i].coupling);
+        c->n_rows += m->is_table ? 0 : m->rows;
+        c->n_couplings += m->is_table || m->group == 1 ? 0 : (size_t)m->rows * m->group;
     }
-    c->scratch = ok ? malloc((c->threads * c->scratch_floats + 1) * sizeof *c->scratch) : NULL;
-    if (!c->scratch) {
+    c->rows = calloc(c->n_rows + 1, sizeof *c->rows);
+    c->couplings = calloc(c->n_couplings + 1, sizeof *c->couplings);
+    c->scratch = malloc((c->threads * c->scratch_floats + 1) * sizeof *c->scratch);
+    if (!c->matrices || !c->rows || !c->couplings || !c->scratch) {
         xq_curvature_close(c);
         return NULL;
+    }
+    double *row = c->rows;
+    float *coupling = c->couplings;
+    for (uint32_t i = 0; i < job->n_matrices; i++) {
+        const struct xq_matrix *m = &job->matrices[i];
+        if (m->is_table)
+            continue;
+        c->matrices[i] = (struct sums){row, coupling};
+        row += m->rows;
+        coupling += m->group > 1 ? (size_t)m->rows * m->group : 0;
     }
     return c;
 }
 
 void xq_curvature_close(struct xq_curvature *c)
 {
-    for (uint32_t i = 0; c && c->matrices && i < c->job->n_matrices; i++) {
-        free(c->matrices[i].row);
-        free(c->matrices[i].coupling);
-    }
-    if (c) {
-        free(c->matrices);
-        free(c->scratch);
-    }
+    if (!c)
+        return;
+    free(c->matrices);
+    free(c->rows);
+    free(c->couplings);
+    free(c->scratch);
     free(c);
+}
+
+void xq_curvature_spans(struct xq_curvature *c, struct xq_span out[2])
+{
+    out[0] = (struct xq_span){c->rows, c->n_rows * sizeof *c->rows};
+    out[1] = (struct xq_span){c->couplings, c->n_couplings * sizeof *c->couplings};
 }
 
 struct window {

@@ -9,9 +9,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
-
-#define ULL(x) ((unsigned long long)(x))
 
 struct xq_writer {
     struct xq_out_file file;
@@ -19,7 +16,8 @@ struct xq_writer {
     struct xq_out_tensor *tensors; /* the index included */
     uint32_t n, next;
     uint64_t *index;               /* what the index tensor will hold, in words of 64 bits */
-    uint64_t head_bytes;
+    const struct bl_model_file *source;
+    uint32_t n_keys;
 };
 
 /* Text of the head grows in memory: it is read again for its checksum. */
@@ -81,6 +79,23 @@ static void put_meta(struct head *h, const struct bl_meta *meta)
     put(h, meta->data, meta->data_bytes);
 }
 
+static void put_key(struct head *h, const struct xq_out_key *k)
+{
+    static const enum bl_meta_type types[] = {[XQ_KEY_TEXT] = BL_META_STRING, [XQ_KEY_WHOLE] = BL_META_U64, [XQ_KEY_REAL] = BL_META_F32};
+    put_text(h, k->key);
+    put_u32(h, types[k->kind]);
+    if (k->kind == XQ_KEY_TEXT) {
+        put_text(h, k->text);
+    } else if (k->kind == XQ_KEY_WHOLE) {
+        put_u64(h, k->whole);
+    } else {
+        const float real = (float)k->real;
+        uint32_t bits;
+        memcpy(&bits, &real, sizeof bits);
+        put_u32(h, bits);
+    }
+}
+
 static uint64_t index_bytes(uint32_t n)
 {
     return sizeof(struct bl_xq_index) + 8 * (uint64_t)n;
@@ -116,14 +131,8 @@ static void make_head(const struct bl_model_file *source, const struct xq_out_ke
     for (uint32_t i = 0; i < bl_model_file_meta_count(source); i++)
         if (is_copied(bl_model_file_meta_at(source, i)))
             put_meta(h, bl_model_file_meta_at(source, i));
-    for (uint32_t i = 0; i < n_keys; i++) {
-        put_text(h, keys[i].key);
-        put_u32(h, keys[i].text ? BL_META_STRING : BL_META_U64);
-        if (keys[i].text)
-            put_text(h, keys[i].text);
-        else
-            put_u64(h, keys[i].number);
-    }
+    for (uint32_t i = 0; i < n_keys; i++)
+        put_key(h, &keys[i]);
     for (uint32_t i = 0; i < n; i++) {
         put_tensor(h, &tensors[i], offset);
         offset = align(offset + tensors[i].bytes, alignment);
@@ -155,22 +164,6 @@ static bl_status write_all(struct xq_writer *w, const void *data, uint64_t bytes
     return BL_OK;
 }
 
-static bl_status check_room(const char *path, uint64_t bytes)
-{
-    char *folder = strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
-    if (!folder)
-        BL_FAIL(BL_ENOMEM, "%s: no memory for a path", path);
-    if (slash)
-        slash[slash == folder] = 0;
-    struct statvfs disk;
-    const bool known = statvfs(slash ? folder : ".", &disk) == 0;
-    const uint64_t room = known ? (uint64_t)disk.f_bavail * disk.f_frsize : UINT64_MAX;
-    free(folder);
-    if (room < bytes)
-        BL_FAIL(BL_EIO, "%s: needs %llu bytes, limit %llu bytes free on its disk", path, ULL(bytes), ULL(room));
-    return BL_OK;
-}
-
 bl_status xq_writer_create(const char *path, const struct bl_model_file *source, const struct xq_out_key *keys, uint32_t n_keys,
                            const struct xq_out_tensor *tensors, uint32_t n, struct xq_writer **out)
 {
@@ -191,8 +184,9 @@ bl_status xq_writer_create(const char *path, const struct bl_model_file *source,
     memcpy(w->tensors, tensors, n * sizeof *tensors);
     w->n = n;
     w->alignment = bl_model_file_alignment(source);
-    w->head_bytes = head.bytes;
-    status = check_room(path, end);
+    w->source = source;
+    w->n_keys = n_keys;
+    status = xq_out_check_room(path, end);
     if (status == BL_OK)
         status = xq_out_open(&w->file, path);
     if (status == BL_OK)
@@ -232,12 +226,40 @@ bl_status xq_writer_add(struct xq_writer *w, const void *data)
     return BL_OK;
 }
 
-bl_status xq_writer_finish(struct xq_writer *w)
+static bl_status write_index(struct xq_writer *w, uint64_t at)
 {
     struct bl_xq_index *index = (void *)w->index;
-    BL_TRY(write_padding(w));
     index->checksum = bl_xq_checksum(index, index_bytes(w->n));
-    BL_TRY(write_all(w, index, index_bytes(w->n)));
+    return xq_out_write(&w->file, index, index_bytes(w->n), at);
+}
+
+const char *xq_writer_seal(struct xq_writer *w)
+{
+    if (write_padding(w) != BL_OK || write_index(w, w->position) != BL_OK)
+        return NULL;
+    return w->file.temporary;
+}
+
+/* The head again: its length stays, for only numbers change. */
+static bl_status write_keys(struct xq_writer *w, const struct xq_out_key *keys)
+{
+    struct head head = {0};
+    uint64_t end;
+    make_head(w->source, keys, w->n_keys, w->tensors, w->n, &head, &end);
+    struct bl_xq_index *index = (void *)w->index;
+    bl_status status = head.failed || head.bytes != index->head_bytes ? bl_error_push(BL_EINTERNAL, __FILE__, __LINE__, "%s: its head has changed its length", w->file.path) : BL_OK;
+    if (status == BL_OK) {
+        index->head_checksum = bl_hash_bytes(BL_XQ_INDEX_MAGIC, head.data, (size_t)head.bytes);
+        status = xq_out_write(&w->file, head.data, head.bytes, 0);
+    }
+    free(head.data);
+    return status == BL_OK ? write_index(w, w->position) : status;
+}
+
+bl_status xq_writer_finish(struct xq_writer *w, const struct xq_out_key *keys)
+{
+    if (keys)
+        BL_TRY(write_keys(w, keys));
     return xq_out_finish(&w->file);
 }
 

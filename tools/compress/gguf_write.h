@@ -10,10 +10,14 @@ struct xq_out_tensor {
     uint32_t ggml_type, n_dims;
     uint64_t dims[4], bytes;
 };
-/* A key more: a string, or a whole number where text is NULL. */
+/* A key more, and its value: a string, a whole number or a real one (stored as f32). */
+enum xq_key_kind { XQ_KEY_TEXT, XQ_KEY_WHOLE, XQ_KEY_REAL };
 struct xq_out_key {
-    const char *key, *text;
-    uint64_t number;
+    const char *key;
+    enum xq_key_kind kind;
+    const char *text;
+    uint64_t whole;
+    double real;
 };
 struct xq_writer;
 
@@ -24,8 +28,10 @@ bl_status xq_writer_create(const char *path, const struct bl_model_file *source,
                            const struct xq_out_tensor *tensors, uint32_t n, struct xq_writer **out) BL_MUST_USE;
 /* The next tensor's data, all of it. */
 bl_status xq_writer_add(struct xq_writer *writer, const void *data) BL_MUST_USE;
-/* After the last tensor: index, fsync, rename. */
-bl_status xq_writer_finish(struct xq_writer *writer) BL_MUST_USE;
+/* After the last tensor: the temporary file is complete, and can be opened under the name that is returned; NULL with an error. */
+const char *xq_writer_seal(struct xq_writer *writer);
+/* After that: fsync, rename. keys: as at the creation, with other numbers, or NULL. */
+bl_status xq_writer_finish(struct xq_writer *writer, const struct xq_out_key *keys) BL_MUST_USE;
 /* Also removes the temporary file if finish has not succeeded; NULL is allowed. */
 void xq_writer_destroy(struct xq_writer *writer);
 #endif

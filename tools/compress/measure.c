@@ -97,7 +97,7 @@ static bool factor_group(const struct xq_matrix *matrix, uint32_t first, const s
     return done;
 }
 
-static bl_status measure_worth(const struct xq_matrix *matrix, const struct xq_blas *blas, struct xq_measured *out)
+bl_status xq_measure_worth(const struct xq_matrix *matrix, const struct xq_blas *blas, struct xq_measured *out)
 {
     const uint32_t n = matrix->group;
     out->group = matrix->coupling ? n : 1;
@@ -243,7 +243,7 @@ bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, c
         status = bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "no memory to measure '%s'", matrix->name);
         goto out;
     }
-    status = measure_worth(matrix, blas, out);
+    status = xq_measure_worth(matrix, blas, out);
     if (status != BL_OK)
         goto out;
     for (uint32_t i = 0; i < matrix->rows; i++) {

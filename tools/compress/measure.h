@@ -35,6 +35,8 @@ bl_status xq_measure(const struct xq_job *job, const struct xq_matrix *matrix, c
                      struct xq_measured *out) BL_MUST_USE;
 /* Outliers are those that gain more than `least` nats each. */
 void xq_choose_outliers(struct xq_measured *m, double least);
+/* What that says of the rows alone: worth, order, feedback. xq_measure does it too. */
+bl_status xq_measure_worth(const struct xq_matrix *matrix, const struct xq_blas *blas, struct xq_measured *m) BL_MUST_USE;
 void xq_measured_free(struct xq_measured *m);
 /* One row in stored order, its columns divided by their scales; fill is 0. `row` has room for the matrix's columns. */
 void xq_stored_row(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, uint32_t index, float *row, float *out);

@@ -5,12 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-bl_status xq_out_open(struct xq_out_file *f, const char *path)
+static bl_status open_part(struct xq_out_file *f, const char *path, int flags)
 {
     const size_t room = strlen(path) + 8;
     *f = (struct xq_out_file){strdup(path), malloc(room), -1};
@@ -21,7 +23,7 @@ bl_status xq_out_open(struct xq_out_file *f, const char *path)
         BL_FAIL(BL_ENOMEM, "%s: no memory for its name", path);
     }
     snprintf(f->temporary, room, "%s.part", path);
-    f->fd = open(f->temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666);
+    f->fd = open(f->temporary, flags | O_WRONLY | O_CLOEXEC, 0666);
     if (f->fd >= 0)
         return BL_OK;
     const bl_status status = bl_error_push(BL_EIO, __FILE__, __LINE__, "%s: %s", f->temporary, strerror(errno));
@@ -29,6 +31,34 @@ bl_status xq_out_open(struct xq_out_file *f, const char *path)
     f->temporary = NULL;
     xq_out_discard(f);
     return status;
+}
+
+bl_status xq_out_open(struct xq_out_file *f, const char *path)
+{
+    return open_part(f, path, O_CREAT | O_TRUNC);
+}
+
+bl_status xq_out_reopen(struct xq_out_file *f, const char *path)
+{
+    return open_part(f, path, 0);
+}
+
+bl_status xq_out_check_room(const char *path, uint64_t bytes)
+{
+    char *folder = strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
+    if (!folder)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for a path", path);
+    if (slash)
+        slash[slash == folder] = 0;
+    struct statvfs disk;
+    const bool known = statvfs(slash ? folder : ".", &disk) == 0;
+    const uint64_t room = known ? (uint64_t)disk.f_bavail * disk.f_frsize : UINT64_MAX;
+    free(folder);
+    if (!known)
+        BL_FAIL(BL_EIO, "%s: its folder: %s", path, strerror(errno));
+    if (room < bytes)
+        BL_FAIL(BL_EIO, "%s: needs %llu bytes, limit %llu bytes free on its disk", path, (unsigned long long)bytes, (unsigned long long)room);
+    return BL_OK;
 }
 
 bl_status xq_out_write(const struct xq_out_file *f, const void *data, uint64_t bytes, uint64_t offset)
@@ -47,10 +77,16 @@ bl_status xq_out_write(const struct xq_out_file *f, const void *data, uint64_t b
     return BL_OK;
 }
 
-bl_status xq_out_finish(struct xq_out_file *f)
+bl_status xq_out_flush(const struct xq_out_file *f)
 {
     if (fsync(f->fd) != 0)
         BL_FAIL(BL_EIO, "%s: fsync: %s", f->temporary, strerror(errno));
+    return BL_OK;
+}
+
+bl_status xq_out_finish(struct xq_out_file *f)
+{
+    BL_TRY(xq_out_flush(f));
     const int fd = f->fd;
     f->fd = -1;
     if (close(fd) != 0)

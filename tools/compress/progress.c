@@ -11,12 +11,12 @@ enum { BAR = 24 };
 static struct {
     pthread_mutex_t lock;
     const char *name;
-    uint64_t total, done;
+    uint64_t total, done, skipped;
     double begun, shown;
     bool quiet, terminal;
 } stage = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static double now(void)
+double xq_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -39,9 +39,10 @@ static void show(double at)
     for (int i = 0; i < BAR; i++)
         fputc(i < (int)(share * BAR) ? '#' : ' ', stderr);
     fprintf(stderr, "] %3.0f %%", 100 * share);
-    if (share > 0.02) {
+    const double worked = stage.total ? (double)(stage.done - stage.skipped) / (double)stage.total : 1;
+    if (worked > 0.02) {
         fprintf(stderr, ", left ");
-        print_time(spent * (1 - share) / share);
+        print_time(spent * (1 - share) / worked);
     }
     fflush(stderr);
 }
@@ -50,8 +51,8 @@ void xq_stage_begin(const char *name, uint64_t total, bool quiet)
 {
     stage.name = name;
     stage.total = total;
-    stage.done = 0;
-    stage.begun = now();
+    stage.done = stage.skipped = 0;
+    stage.begun = xq_now();
     stage.shown = 0;
     stage.quiet = quiet;
     stage.terminal = !quiet && isatty(STDERR_FILENO);
@@ -63,15 +64,23 @@ void xq_stage_step(uint64_t units)
 {
     pthread_mutex_lock(&stage.lock);
     stage.done += units;
-    const double at = now();
+    const double at = xq_now();
     if (stage.terminal && at - stage.shown > 0.1)
         show(at);
     pthread_mutex_unlock(&stage.lock);
 }
 
+void xq_stage_skip(uint64_t units)
+{
+    pthread_mutex_lock(&stage.lock);
+    stage.done += units;
+    stage.skipped += units;
+    pthread_mutex_unlock(&stage.lock);
+}
+
 double xq_stage_end(const char *note)
 {
-    const double spent = now() - stage.begun;
+    const double spent = xq_now() - stage.begun;
     if (stage.quiet)
         return spent;
     fprintf(stderr, "%s%-12s ", stage.terminal ? "\r\033[K" : "", stage.name);

@@ -92,7 +92,7 @@ static struct matrix_entry *matrices_of(const struct xq_job *job, void *head)
 
 /* ---- writing ---- */
 
-bl_status xq_state_create(const char *path, const struct xq_job *job, const struct xq_state_key *key, struct xq_state_writer **out)
+static bl_status begin(const char *path, const struct xq_job *job, const struct xq_state_key *key, bool again, struct xq_state_writer **out)
 {
     *out = NULL;
     struct xq_state_writer *w = calloc(1, sizeof *w);
@@ -106,13 +106,33 @@ bl_status xq_state_create(const char *path, const struct xq_job *job, const stru
     }
     *(struct head *)(void *)w->head = (struct head){.magic = MAGIC, .version = VERSION, .bytes = w->head_bytes, .model = key->model, .text = key->text,
                                                     .temper = key->temper, .n_inputs = job->n_inputs, .n_matrices = job->n_matrices};
-    const bl_status status = xq_out_open(&w->file, path);
+    const bl_status status = again ? xq_out_reopen(&w->file, path) : xq_out_open(&w->file, path);
     if (status != BL_OK) {
         xq_state_destroy(w);
         return status;
     }
     *out = w;
     return BL_OK;
+}
+
+bl_status xq_state_create(const char *path, const struct xq_job *job, const struct xq_state_key *key, struct xq_state_writer **out)
+{
+    return begin(path, job, key, false, out);
+}
+
+bl_status xq_state_reopen(const char *path, const struct xq_job *job, const struct xq_state_key *key, struct xq_state_writer **out)
+{
+    return begin(path, job, key, true, out);
+}
+
+struct xq_span xq_state_head(struct xq_state_writer *w)
+{
+    return (struct xq_span){w->head, w->head_bytes};
+}
+
+bl_status xq_state_flush(struct xq_state_writer *w)
+{
+    return xq_out_flush(&w->file);
 }
 
 bl_status xq_state_put(struct xq_state_writer *w, const struct xq_job *job, uint32_t input)

@@ -5,8 +5,7 @@
 #define XQ_STATE_H
 #include "compress/calibration.h"
 #include "compress/job.h"
-
-#include <stdbool.h>
+#include "compress/work.h"
 
 /* What a state belongs to. */
 struct xq_state_key {
@@ -21,6 +20,10 @@ struct xq_state_key xq_state_key(const struct xq_job *job, const struct xq_calib
  * BL_EIO with path and reason. Nothing appears under `path` before finish has succeeded; destroy removes what is left (NULL is allowed). */
 struct xq_state_writer;
 bl_status xq_state_create(const char *path, const struct xq_job *job, const struct xq_state_key *key, struct xq_state_writer **out) BL_MUST_USE;
+/* Goes on with what another run of create and put left when it was killed, once its head is filled with what that one had after its last flush. */
+bl_status xq_state_reopen(const char *path, const struct xq_job *job, const struct xq_state_key *key, struct xq_state_writer **out) BL_MUST_USE;
+struct xq_span xq_state_head(struct xq_state_writer *writer);
+bl_status xq_state_flush(struct xq_state_writer *writer) BL_MUST_USE;
 bl_status xq_state_put(struct xq_state_writer *writer, const struct xq_job *job, uint32_t input) BL_MUST_USE;
 bl_status xq_state_finish(struct xq_state_writer *writer, const struct xq_job *job) BL_MUST_USE;
 void xq_state_destroy(struct xq_state_writer *writer);

@@ -1,0 +1,188 @@
+/* produce.c: a plan becomes a file: matrices rounded one after the other, each kept in the work folder once it is done; the file judged on text
+ * that was not learned from before it gets its name. */
+#include "compress/stages.h"
+
+#include "base/error.h"
+#include "compress/divergence.h"
+#include "compress/progress.h"
+#include "model/xq.h"
+#include "model/xq_pack.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JUDGE_MEMORY (UINT64_C(1) << 30) /* for matrices as f32 */
+
+/* One file in the making. */
+struct making {
+    struct xq_run *run;
+    struct xq_writer *writer;
+    uint32_t slot;
+    uint64_t key;         /* of what is kept */
+    struct xq_prepared p; /* of the input at hand, once a matrix needs it */
+    bool is_prepared;
+};
+
+static bl_status prepare(struct making *m, uint32_t input)
+{
+    if (m->is_prepared)
+        return BL_OK;
+    BL_TRY(xq_prepare_input(m->run, input, &m->p));
+    m->is_prepared = true;
+    return BL_OK;
+}
+
+static bl_status make_input(struct making *m, uint32_t input, void *blob)
+{
+    BL_TRY(prepare(m, input));
+    bl_xq_input_make(m->p.columns, m->p.exponent, m->p.perm, m->p.scale, blob);
+    return BL_OK;
+}
+
+static bl_status make_matrix(struct making *m, uint32_t i, void *blob, double *loss)
+{
+    const struct xq_run *w = m->run;
+    const struct xq_matrix *matrix = &w->job.matrices[i];
+    const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps};
+    BL_TRY(prepare(m, matrix->input));
+    return xq_round(&w->job, matrix, &m->p, &w->measured[i], w->strips + w->first_strip[i], &options, matrix->input, blob, loss);
+}
+
+/* Tensor t, an input or a matrix, as it is kept or newly made. */
+static bl_status make_tensor(struct making *m, uint32_t t, void *blob, double *loss)
+{
+    struct xq_run *w = m->run;
+    const uint32_t i = w->matrix_of_tensor[t];
+    const struct xq_span spans[] = {{loss, sizeof *loss}, {blob, w->tensors[t].bytes}};
+    char name[48];
+    snprintf(name, sizeof name, "matrix-%u-%u", m->slot, t);
+    if (xq_work_bytes(w->kept, name, m->key) == sizeof *loss + w->tensors[t].bytes && xq_work_load(w->kept, name, m->key, spans, 2))
+        return BL_OK;
+    *loss = 0;
+    BL_TRY(i & XQ_INPUT ? make_input(m, i - XQ_INPUT, blob) : make_matrix(m, i, blob, loss));
+    return xq_work_save(w->kept, name, m->key, spans, 2);
+}
+
+static void note_matrix(struct xq_run *w, uint32_t i, const void *blob, uint64_t bytes, double loss)
+{
+    const struct xq_matrix *matrix = &w->job.matrices[i];
+    struct bl_xq_histogram h;
+    bl_xq_histogram(blob, bytes, &h);
+    w->rows[i] = (struct xq_report_matrix){.name = matrix->name, .rows = matrix->rows, .columns = matrix->columns, .n_outliers = w->measured[i].n_outliers, .bytes = bytes, .loss = loss};
+    memcpy(w->rows[i].weights, h.weights, sizeof h.weights);
+    memcpy(w->rows[i].grouped, h.grouped, sizeof h.grouped);
+}
+
+static bl_status write_made(struct making *m, uint32_t t, struct xq_result *result)
+{
+    struct xq_run *w = m->run;
+    const uint32_t i = w->matrix_of_tensor[t];
+    if (i & XQ_INPUT) { /* its matrices follow */
+        xq_prepared_free(&m->p);
+        m->is_prepared = false;
+    }
+    double loss;
+    void *blob = malloc((size_t)w->tensors[t].bytes);
+    if (!blob)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for %llu bytes of '%s'", w->options->in, (unsigned long long)w->tensors[t].bytes, w->tensors[t].name);
+    bl_status status = make_tensor(m, t, blob, &loss);
+    if (status == BL_OK)
+        status = xq_writer_add(m->writer, blob);
+    if (status == BL_OK && !(i & XQ_INPUT)) {
+        note_matrix(w, i, blob, w->tensors[t].bytes, loss);
+        result->loss += loss;
+    }
+    free(blob);
+    return status;
+}
+
+static bl_status write_tensors(struct making *m, struct xq_result *result)
+{
+    struct xq_run *w = m->run;
+    bl_status status = BL_OK;
+    xq_stage_begin("round", result->bytes, w->options->quiet);
+    for (uint32_t t = 0; t < w->n_tensors && status == BL_OK; t++) {
+        const uint32_t i = w->matrix_of_tensor[t];
+        xq_stage_step(w->tensors[t].bytes);
+        if (i == BL_NO_ID)
+            status = xq_writer_add(m->writer, bl_model_file_data(w->job.file) + bl_model_file_tensor_at(w->job.file, w->source_of_tensor[t])->offset);
+        else
+            status = write_made(m, t, result);
+    }
+    xq_prepared_free(&m->p);
+    (void)xq_stage_end(NULL);
+    return status;
+}
+
+/* How far the result is from the original on text that was not learned from. */
+static bl_status judge(struct xq_run *w, const char *path, struct xq_result *result)
+{
+    struct bl_model_file *file;
+    if (!w->text.n_held || result->is_judged)
+        return BL_OK;
+    xq_stage_begin("judge", 1, w->options->quiet);
+    BL_TRY(bl_model_file_open(path, BL_FILE_MAP, &file));
+    struct xq_divergence_result d;
+    const bl_status status = xq_divergence_measure(&w->job, w->blas, &w->text, file, w->options->threads, JUDGE_MEMORY, &d);
+    bl_model_file_close(file);
+    char note[96];
+    if (status == BL_OK) {
+        result->is_judged = true;
+        result->divergence = d.mean;
+        result->divergence_error = d.error;
+        result->same_top = d.same_top;
+        result->nll_ratio = exp(d.other_nll - d.nll);
+        snprintf(note, sizeof note, "KL %.4f +/- %.4f on %llu tokens held out", d.mean, d.error, (unsigned long long)d.tokens);
+    }
+    (void)xq_stage_end(status == BL_OK ? note : "failed");
+    return status;
+}
+
+static bl_status write_file(struct making *m, bool keep, struct xq_result *result)
+{
+    struct xq_run *w = m->run;
+    BL_TRY(write_tensors(m, result));
+    const char *temporary = xq_writer_seal(m->writer);
+    if (!temporary)
+        return BL_EIO;
+    BL_TRY(judge(w, temporary, result));
+    BL_TRY(bl_model_file_check(w->job.file)); /* before the result gets its name: the input may have shrunk */
+    if (!keep)
+        return BL_OK;
+    xq_plan_keys(w, result);
+    return xq_writer_finish(m->writer, w->keys);
+}
+
+bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result)
+{
+    const struct xq_options *o = w->options;
+    struct making m = {.run = w, .slot = slot};
+    const double how[] = {o->method, o->depth, o->grouped, o->feedback, o->sweeps};
+    m.key = xq_run_key(xq_run_key(xq_measured_key(w), how, sizeof how), &target, sizeof target);
+    BL_TRY(xq_plan_allocate(w, target, result));
+    xq_plan_keys(w, result);
+    BL_TRY(xq_writer_create(path, w->job.file, w->keys, XQ_KEYS, w->tensors, w->n_tensors, &m.writer));
+    result->loss = 0;
+    const bl_status status = write_file(&m, keep, result);
+    xq_writer_destroy(m.writer);
+    return status;
+}
+
+bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target, const struct xq_result *result, double seconds)
+{
+    const struct xq_options *o = w->options;
+    const struct xq_report_line options[] = {
+        {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"damping", NULL, o->damp},
+        {"error feedback", o->feedback ? "yes" : "no", 0}, {"sweeps", NULL, o->sweeps},
+    };
+    const struct xq_report_line figures[] = {
+        {"bytes", NULL, (double)result->bytes}, {"bits per weight", NULL, 8 * (double)result->bytes / (double)result->parameters},
+        {"KL on held out text, nats per token", NULL, result->divergence}, {"its standard error", NULL, result->divergence_error},
+        {"ratio of perplexities", NULL, result->nll_ratio}, {"same top token, share", NULL, result->same_top},
+        {"nats per token expected by the allocation", NULL, result->expected_loss}, {"nats per token after rounding", NULL, result->loss}, {"seconds", NULL, seconds},
+    };
+    const struct xq_report r = {o->in, target->out, options, figures, sizeof options / sizeof options[0], sizeof figures / sizeof figures[0], w->rows, w->job.n_matrices};
+    return xq_report_write(&r);
+}

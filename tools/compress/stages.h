@@ -1,0 +1,84 @@
+/* stages.h: what the stages of a compression share, and what each does. Private to compress.c (their order) and the files of the stages: learn.c,
+ * plan.c, produce.c, search.c, dry_run.c. */
+#ifndef XQ_STAGES_H
+#define XQ_STAGES_H
+#include "compress/compress.h"
+#include "compress/blas.h"
+#include "compress/calibration.h"
+#include "compress/gguf_write.h"
+#include "compress/report.h"
+#include "compress/round.h"
+#include "compress/state.h"
+#include "compress/work.h"
+
+#define XQ_INPUT 0x80000000u
+enum { XQ_KEYS = 6 }; /* of metadata (XQ.md) */
+enum { XQ_SLOTS = 2 }; /* sets of rounded matrices in the work folder: the best try so far stays while another is made */
+
+struct xq_run {
+    const struct xq_options *options;
+    const struct xq_blas *blas;
+    struct xq_job job;
+    struct xq_calibration text;
+    struct xq_work *kept;
+    struct xq_state *state;         /* where covariances are that are not in memory; NULL: all are */
+    uint64_t learned_key;           /* hash of what was learned */
+    uint64_t parameters;
+    uint64_t least, most;           /* bytes of the file with 1 bit everywhere; with 8 bits and group scales */
+    struct xq_measured *measured;   /* [n_matrices] */
+    struct xq_strip *strips;        /* of all matrices, one after the other */
+    uint32_t *first_strip;          /* [n_matrices + 1] */
+    struct xq_out_tensor *tensors;
+    uint32_t *matrix_of_tensor;     /* [n_tensors]; BL_NO_ID: copied; or XQ_INPUT + index */
+    uint32_t n_tensors;
+    uint32_t *source_of_tensor;
+    char (*names)[80];
+    struct xq_out_key keys[XQ_KEYS];
+    char text_hash[17];
+    struct xq_report_matrix *rows;  /* [n_matrices], of the report */
+};
+
+/* Adds to a key of the work folder. */
+uint64_t xq_run_key(uint64_t key, const void *data, size_t bytes);
+
+/* ---- plan.c: which file it will be ---- */
+
+/* Lists of tensors and strips, the sizes that are possible; no weight is looked at. */
+bl_status xq_plan_make(struct xq_run *w) BL_MUST_USE;
+void xq_plan_free(struct xq_run *w);
+/* The metadata as it is known by then: of a length that does not change. */
+void xq_plan_keys(struct xq_run *w, const struct xq_result *result);
+uint64_t xq_plan_target(const struct xq_run *w, const struct xq_target *target);
+/* Of the work folder, when it holds most. */
+uint64_t xq_plan_work_bytes(const struct xq_run *w);
+bl_status xq_plan_check(const struct xq_run *w, uint64_t target) BL_MUST_USE;
+/* Depths and outliers for a file of at most `target` bytes, after xq_measure_all: bytes and expected_loss of the result. */
+bl_status xq_plan_allocate(struct xq_run *w, uint64_t target, struct xq_result *result) BL_MUST_USE;
+
+/* ---- learn.c: what text and weights say ---- */
+
+bl_status xq_read_text(struct xq_run *w) BL_MUST_USE;
+bl_status xq_learn(struct xq_run *w) BL_MUST_USE;
+bl_status xq_measure_all(struct xq_run *w) BL_MUST_USE;
+/* xq_prepare, with the covariance from where it is. */
+bl_status xq_prepare_input(struct xq_run *w, uint32_t input, struct xq_prepared *out) BL_MUST_USE;
+/* Of what was measured, in the work folder. */
+uint64_t xq_measured_key(const struct xq_run *w);
+
+/* ---- produce.c: one file ---- */
+
+/* Allocates for `target` bytes, rounds, writes, judges on held out text. The file gets the name `path` at the end, or with `keep` false is gone
+ * again. A result that has been judged is not judged again. slot: below XQ_SLOTS. */
+bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result) BL_MUST_USE;
+bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target, const struct xq_result *result, double seconds) BL_MUST_USE;
+
+/* ---- search.c: the size for a loss ---- */
+
+/* The smallest file, within half a percent of its bytes, whose divergence on held out text is at most target->divergence. */
+bl_status xq_search(struct xq_run *w, const struct xq_target *target, struct xq_result *result) BL_MUST_USE;
+
+/* ---- dry_run.c: what it would take ---- */
+
+/* Prints sizes, time, memory and disk; after xq_read_text. */
+bl_status xq_dry_run(struct xq_run *w) BL_MUST_USE;
+#endif
