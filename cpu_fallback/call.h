@@ -112,12 +112,12 @@ static inline void *linear_glu_out(const struct linear_tile *t, uint32_t r, bool
 }
 
 /* Above this d, a block of the row is dominant: its fine plane counts (kernel_params.h). */
-static inline float q8_threshold(const struct bl_q8_block *row, uint32_t n_blocks)
+static inline float q8_threshold(const struct bl_q8_block *row, uint32_t n_blocks, float dominant)
 {
     float sum = 0;
     for (uint32_t b = 0; b < n_blocks; b++)
         sum = sum + row[b].d;
-    return BL_Q8_DOMINANT * (sum / (float)n_blocks);
+    return dominant * (sum / (float)n_blocks);
 }
 
 /* Where a row's sequence keeps a position: the number of its page. */

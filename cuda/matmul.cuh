@@ -60,7 +60,7 @@ template <int FORMAT> __host__ __device__ constexpr bool bl_has_halves()
 }
 
 /* limit[r]: above this d a block of row r is dominant; thread r adds the row's d in ascending order. */
-__device__ __forceinline__ void bl_matmul_limits(const bl_linear_place &t, const bl_q8_block *x, SHARED_PARAMETER(float) limit)
+__device__ __forceinline__ void bl_matmul_limits(const bl_linear_place &t, const bl_q8_block *x, float dominant, SHARED_PARAMETER(float) limit)
 {
     const uint32_t blocks = t.k / 32, r = threadIdx.x;
     static_assert(BL_MATMUL_ROWS == BL_MATMUL_THREADS, "a thread per row");
@@ -70,7 +70,7 @@ __device__ __forceinline__ void bl_matmul_limits(const bl_linear_place &t, const
         for (uint32_t b = 0; b < blocks; b++)
             sum = sum + x[(size_t)r * blocks + b].d;
     }
-    limit[r] = BL_Q8_DOMINANT * (sum / (float)blocks);
+    limit[r] = dominant * (sum / (float)blocks);
 }
 
 /* Block b of all rows to one half of the staging memory; rows that are not there repeat the last one and are never stored. */
@@ -244,7 +244,7 @@ template <int FORMAT> __device__ __forceinline__ void bl_matmul_q8(const bl_cuda
     bl_linear_place t;
     if (!bl_linear_find_at<BL_MATMUL_ROWS>(args, blockIdx.x * BL_MATMUL_OUTPUTS, t))
         return;
-    bl_matmul_limits(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), limit);
+    bl_matmul_limits(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), FORMAT == BL_FMT_BX ? BL_XQ_DOMINANT : BL_Q8_DOMINANT, limit);
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, output = warp % 2 * 16 + lane / 4, first = warp / 2 * 8 * BL_MATMUL_TILES;
     const bool is_glu = bl_push<bl_params_linear>(args).glu;
     float acc[BL_MATMUL_TILES][4] = {};

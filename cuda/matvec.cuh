@@ -150,7 +150,7 @@ template <int FORMAT> __device__ __forceinline__ void bl_fetch_early(const bl_li
 }
 
 /* limit[r]: above this d a block of row r is dominant. The sum of all d in ascending order; lane r of the first warp adds those of row r. */
-template <uint32_t ROWS> __device__ __forceinline__ void bl_q8_limits(const bl_linear_place &t, const bl_q8_block *x,
+template <uint32_t ROWS> __device__ __forceinline__ void bl_q8_limits(const bl_linear_place &t, const bl_q8_block *x, float dominant,
                                                                       SHARED_PARAMETER(float) scales, SHARED_PARAMETER(float) limit)
 {
     const uint32_t blocks = t.k / 32;
@@ -169,7 +169,7 @@ template <uint32_t ROWS> __device__ __forceinline__ void bl_q8_limits(const bl_l
         __syncthreads();
     }
     if (threadIdx.x < t.rows)
-        limit[threadIdx.x] = BL_Q8_DOMINANT * (sum / (float)blocks);
+        limit[threadIdx.x] = dominant * (sum / (float)blocks);
     __syncthreads();
 }
 
@@ -334,7 +334,7 @@ template <int FORMAT, uint32_t ROWS, uint32_t WARPS> __device__ __forceinline__ 
     t.output += threadIdx.x / 32 * BL_MATVEC_OUTPUTS;
     bl_fetch_early<FORMAT>(t);
     t.output = first;
-    bl_q8_limits<ROWS>(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), scales, limit);
+    bl_q8_limits<ROWS>(t, bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * (t.k / 32), BL_Q8_DOMINANT, scales, limit);
     bl_matvec_passes<WARPS, ROWS>(args, t, sides, [&]() {
         bl_of_format<FORMAT, false>(t.format, [&](auto tag) { bl_matvec_q8_tile<tag.format, ROWS>(args, t, terms, limit, sides); });
     });

@@ -77,7 +77,7 @@ template <uint32_t ROWS> __device__ __forceinline__ void bl_matvec_xq_q8(const b
     const bl_q8_block *x = bl_binding<const bl_q8_block>(args, 1) + (size_t)t.row * blocks;
     if (is_there)
         bl_xq_fetch_early(tile, part, parts);
-    bl_q8_limits<ROWS>(t, x, scales, limit);
+    bl_q8_limits<ROWS>(t, x, BL_XQ_DOMINANT, scales, limit);
     bl_xq_walk walk;
     bl_xq_begin(tile, walk);
     float acc[(n_pairs + 31) / 32] = {};

@@ -25,6 +25,7 @@ uint side = 0; /* 0: gate, 1: up; known wherever it is used */
 #include "unpack.glsl"
 #endif
 const float FINE = 1.0 / 254.0;
+const float Q8_DOMINANT = 0.5, XQ_DOMINANT = 1.5; /* BL_*_DOMINANT */
 layout(local_size_x_id = 3) in;
 layout(constant_id = 2) const uint ROWS = 1;  /* rows of a workgroup, 1 or 8; more rows are more workgroups along y */
 #ifndef LANES
@@ -45,12 +46,12 @@ uint group()
 }
 
 /* Above this d a block of the row is dominant. */
-float limit_of(uint x, uint blocks)
+float limit_of(uint x, uint blocks, float dominant)
 {
     precise float sum = 0.0;
     for (uint b = 0; b < blocks; b++)
         sum = sum + F(X(x + b * Q8_WORDS));
-    precise float limit = 0.5 * (sum / float(blocks));
+    precise float limit = dominant * (sum / float(blocks));
     return limit;
 }
 

@@ -91,14 +91,14 @@ void main()
         return;
     if (SHARES) {
         if (gl_LocalInvocationID.x < ROWS && r0 + gl_LocalInvocationID.x < m)
-            limits[gl_LocalInvocationID.x] = limit_of((r0 + gl_LocalInvocationID.x) * row_words, blocks);
+            limits[gl_LocalInvocationID.x] = limit_of((r0 + gl_LocalInvocationID.x) * row_words, blocks, Q8_DOMINANT);
         barrier();
     }
     float limit[8];
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         limit[r] = 0.0;
         if (r0 + r < m)
-            limit[r] = SHARES ? limits[r] : limit_of((r0 + r) * row_words, blocks);
+            limit[r] = SHARES ? limits[r] : limit_of((r0 + r) * row_words, blocks, Q8_DOMINANT);
     }
     vec4 gate[8], sums[8];
 #ifdef GLU

@@ -142,13 +142,13 @@ void main()
         return;
     if (SHARES) {
         if (id < ROWS && r0 + id < m)
-            limits[id] = limit_of((r0 + id) * row_words, blocks);
+            limits[id] = limit_of((r0 + id) * row_words, blocks, XQ_DOMINANT);
         barrier();
     }
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         limit[r] = 0.0;
         if (r0 + r < m)
-            limit[r] = SHARES ? limits[r] : limit_of((r0 + r) * row_words, blocks);
+            limit[r] = SHARES ? limits[r] : limit_of((r0 + r) * row_words, blocks, XQ_DOMINANT);
         [[unroll]] for (uint e = 0; e < EACH; e++)
             acc[r * EACH + e] = 0.0;
     }

@@ -121,7 +121,7 @@ void main()
     if (r0 >= m)
         return;
     if (i < TILE && r0 + i < m)
-        limits[i] = limit_of((r0 + i) * blocks * Q8_WORDS, blocks);
+        limits[i] = limit_of((r0 + i) * blocks * Q8_WORDS, blocks, Q8_DOMINANT);
     barrier();
     vec4 gate[EACH], sums[EACH];
 #ifdef GLU

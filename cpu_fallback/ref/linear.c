@@ -47,7 +47,7 @@ static float dot_q8(const struct linear_tile *t, uint32_t i, const struct bl_q8_
     if (t->format == BL_FMT_BX)
         return bl_ref_xq_dot_q8(t, i, x);
     const uint8_t *weights = t->weights + (size_t)i * t->row_bytes;
-    float acc = 0, threshold = q8_threshold(x, t->k / 32);
+    float acc = 0, threshold = q8_threshold(x, t->k / 32, BL_Q8_DOMINANT);
     for (uint32_t b = 0; b < t->k / 32; b++) {
         struct ref_block w;
         bl_ref_decode(t->format, weights, b, &w);

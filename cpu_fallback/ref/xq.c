@@ -169,7 +169,7 @@ static float plane_term(const struct xq_row *row, const struct xq_block *b, cons
 float bl_ref_xq_dot_q8(const struct linear_tile *t, uint32_t i, const struct bl_q8_block *x)
 {
     const struct xq_row row = row_at(t->weights, t->first_row + i);
-    const float threshold = q8_threshold(x, t->k / 32);
+    const float threshold = q8_threshold(x, t->k / 32, BL_XQ_DOMINANT);
     float acc = 0;
     struct xq_block b;
     first_block(&row, &b);

@@ -127,17 +127,17 @@ static struct item *add_item(struct bl_kernel_key key, uint32_t level)
     return item;
 }
 
-/* What a linear is measured with. depth: 0 except for X-bit weights. dominant: of five blocks of the activations, how many are. */
+/* What a linear is measured with. depth: 0 except for X-bit weights. */
 struct linear_shape {
-    uint32_t n, k, m, threads, depth, dominant;
+    uint32_t n, k, m, threads, depth;
     bool stream, glu;
 };
 
-/* At least one block of a row is dominant. */
-static void random_q8(struct bl_q8_block *x, size_t n, size_t per_row, uint32_t dominant)
+/* dominant: of nine blocks, how many are; about as many as in real models. */
+static void random_q8(struct bl_q8_block *x, size_t n, uint32_t dominant)
 {
     for (size_t i = 0; i < n; i++) {
-        x[i] = (struct bl_q8_block){.d = dominant ? i * 7 % 5 < dominant ? 0.04f : 0.01f : i % per_row ? 0.01f : 0.02f * (float)per_row};
+        x[i] = (struct bl_q8_block){.d = i * 7 % 9 < dominant ? 0.04f : 0.01f};
         for (int c = 0; c < 32; c++) {
             x[i].coarse.q[c] = (int8_t)(random_below(255) - 127);
             x[i].fine.q[c] = (int8_t)(random_below(255) - 127);
@@ -168,7 +168,7 @@ static void add_linear(struct bl_kernel_key key, uint32_t level, struct linear_s
     l->push.linear = (struct bl_params_linear){.k = k, .n_segments = 1, .segment = {{n, key.weight, 0, n}}};
     launch_step(l, m, m, 0);
     if (key.activation == BL_FMT_Q8)
-        random_q8(launch_input(l, (size_t)m * (k / 32) * sizeof(struct bl_q8_block), 0), (size_t)m * (k / 32), k / 32, shape.dominant);
+        random_q8(launch_input(l, (size_t)m * (k / 32) * sizeof(struct bl_q8_block), 0), (size_t)m * (k / 32), shape.depth ? 1 : 4);
     else
         fill_floats(launch_input(l, (size_t)m * k * sizeof(float), 0), (size_t)m * k, UNIFORM);
     item->weight_bytes = add_weights(l, key.weight, shape.glu ? n / 2 : n, k, shape.depth);
@@ -199,12 +199,11 @@ static void add_linear(struct bl_kernel_key key, uint32_t level, struct linear_s
     char depth[24] = "";
     if (shape.depth)
         snprintf(depth, sizeof depth, shape.depth == XQ_MIXTURE ? "mixed " : "b=%u ", shape.depth);
-    snprintf(item->shape, sizeof item->shape, "%sn=%u k=%u m=%u%s %s %u thread%s%s", depth, n, k, m, shape.glu ? " glu" : "", shape.stream ? "memory" : "cache",
-             shape.threads, shape.threads > 1 ? "s" : "", shape.depth && shape.dominant ? " fine" : "");
+    snprintf(item->shape, sizeof item->shape, "%sn=%u k=%u m=%u%s %s %u thread%s", depth, n, k, m, shape.glu ? " glu" : "", shape.stream ? "memory" : "cache",
+             shape.threads, shape.threads > 1 ? "s" : "");
 }
 
-/* X-bit weights: every depth and the mixture, with few blocks of the activations dominant and with four of five, as many as in real models,
- * where the columns are scaled. Only one row of q8 is what decode does; the others are looked at for one depth. */
+/* X-bit weights: every depth and the mixture. Only one row of q8 is what decode does; the others are looked at for one depth. */
 static void add_xq(struct bl_kernel_key key, uint32_t level)
 {
     const bool decodes = key.op == BL_OP_MATVEC && key.row_class == BL_ROWS_1 && key.activation == BL_FMT_Q8;
@@ -218,8 +217,6 @@ static void add_xq(struct bl_kernel_key key, uint32_t level)
         add_linear(key, level, (struct linear_shape){.n = 512, .k = 1024, .m = key.row_class == BL_ROWS_1 ? 1 : 4, .threads = 1, .depth = depth});
         for (uint32_t threads = 1; decodes && threads <= 2; threads++)
             add_linear(key, level, (struct linear_shape){.n = 4096, .k = 2048, .m = 1, .threads = threads, .depth = depth, .stream = true});
-        if (decodes)
-            add_linear(key, level, (struct linear_shape){.n = 512, .k = 1024, .m = 1, .threads = 1, .depth = depth, .dominant = 4});
     }
 }
 
@@ -320,26 +317,25 @@ static void add_rope_store(struct bl_kernel_key key, uint32_t level)
     snprintf(item->shape, sizeof item->shape, "heads=%u/%u d=%u m=%u", n_head, n_head_kv, d, m);
 }
 
-/* Blocks of q8: 0.4 are dominant. */
 static void add_matvec(struct bl_kernel_key key, uint32_t level)
 {
-    struct linear_shape shape = {.n = 512, .k = 1024, .m = key.row_class == BL_ROWS_1 ? 1 : 4, .threads = 1, .dominant = 2};
+    struct linear_shape shape = {.n = 512, .k = 1024, .m = key.row_class == BL_ROWS_1 ? 1 : 4, .threads = 1};
     add_linear(key, level, shape);
     if (shape.m > 1 || level == BL_CPU_C)
         return;
     shape.glu = true;
     add_linear(key, level, shape);
     for (uint32_t threads = 1; threads <= 2; threads++)
-        add_linear(key, level, (struct linear_shape){.n = 4096, .k = 2048, .m = 1, .threads = threads, .dominant = 2, .stream = true});
+        add_linear(key, level, (struct linear_shape){.n = 4096, .k = 2048, .m = 1, .threads = threads, .stream = true});
 }
 
 static void add_matmul(struct bl_kernel_key key, uint32_t level)
 {
-    struct linear_shape shape = {.n = 1536, .k = 576, .m = BL_STEP_MAX_ROWS, .threads = 1, .dominant = 2};
+    struct linear_shape shape = {.n = 1536, .k = 576, .m = BL_STEP_MAX_ROWS, .threads = 1};
     add_linear(key, level, shape);
     shape.glu = true;
     add_linear(key, level, shape);
-    add_linear(key, level, (struct linear_shape){.n = 2048, .k = 2048, .m = BL_STEP_MAX_ROWS, .threads = 1, .dominant = 2});
+    add_linear(key, level, (struct linear_shape){.n = 2048, .k = 2048, .m = BL_STEP_MAX_ROWS, .threads = 1});
 }
 
 static void add_key(struct bl_kernel_key key, uint32_t level)

@@ -21,7 +21,7 @@ void fill_floats(float *x, size_t n, enum style style);
 void fill_weights(uint8_t *w, uint32_t format, uint32_t n, uint32_t k, enum style style);
 /* A blob of X-bit weights, depth 0: a mixture of all; freed by the caller. And one row of it, in stored order, as the reference reads it. */
 uint8_t *xq_random(uint32_t rows, uint32_t columns, uint32_t depth, enum style style, size_t *bytes);
-void xq_row(const void *blob, uint32_t row, float *w);
+void xq_row(void *blob, uint32_t row, bool outliers, float *w);
 /* What the benchmark multiplies: one depth with group scales where compressed models have them (2 to 7), or the mixture of the seed's models of
  * a fifth of the size: share of the columns per depth; and the outliers of a usual model. */
 #define XQ_MIXTURE 9u
@@ -87,7 +87,7 @@ void run_level_c(struct bl_kernel_key key, void *const *bindings, const void *pu
 
 /* Worst errors per row of the limits table (limits.c). */
 enum limit {
-    LIMIT_LINEAR_F32, LIMIT_LINEAR_Q8, LIMIT_LINEAR_Q8_ROW, LIMIT_LINEAR_Q8_EXACT, LIMIT_NORM, LIMIT_ROPE, LIMIT_ROPE_TABLE, LIMIT_UNARY,
+    LIMIT_LINEAR_F32, LIMIT_LINEAR_Q8, LIMIT_LINEAR_Q8_ROW, LIMIT_LINEAR_XQ, LIMIT_LINEAR_XQ_ROW, LIMIT_LINEAR_Q8_EXACT, LIMIT_NORM, LIMIT_ROPE, LIMIT_ROPE_TABLE, LIMIT_UNARY,
     LIMIT_ATTENTION, LIMIT_QUANTIZE, LIMIT_EXP_ULP, LIMIT_TANH_ULP, LIMIT_ERF_ULP, LIMIT_COUNT
 };
 bool within_limit(enum limit limit, double measured);

@@ -24,13 +24,15 @@ static void quantize(const float *x, uint32_t k, uint32_t m, struct bl_q8_block 
 
 static float *original_x; /* the f32 activations behind the q8 input of the case */
 
-static double activation(const struct launch *l, uint32_t row, uint32_t c)
+/* With both planes, or with what a dot of the format reads. */
+static double activation(const struct launch *l, uint32_t format, bool both, uint32_t row, uint32_t c)
 {
     const uint32_t k = l->push.linear.k;
     if (l->key.activation == BL_FMT_F32)
         return (double)((const float *)l->bindings[1])[(size_t)row * k + c];
     const struct bl_q8_block *b = (const struct bl_q8_block *)l->bindings[1] + (size_t)row * (k / 32) + c / 32;
-    const double fine = b->d > q8_threshold(b - c / 32, k / 32) ? (double)b->fine.q[c % 32] / 254 : 0;
+    const float threshold = q8_threshold(b - c / 32, k / 32, format == BL_FMT_BX ? BL_XQ_DOMINANT : BL_Q8_DOMINANT);
+    const double fine = both || b->d > threshold ? (double)b->fine.q[c % 32] / 254 : 0;
     return (double)b->d * (b->coarse.q[c % 32] + fine);
 }
 
@@ -42,7 +44,7 @@ static bool linear_oracle(const struct launch *l)
     const uint32_t m = ((const uint32_t *)l->bindings[0])[BL_STEP_N_ROWS];
     const bool q8 = l->key.activation == BL_FMT_Q8;
     bool ok = true;
-    float *w = malloc(p->k * sizeof *w);
+    float *w = malloc(p->k * sizeof *w), *plain = malloc(p->k * sizeof *plain); /* plain: without outliers, which are multiplied with both planes */
     for (uint32_t s = 0; s < p->n_segments; s++) {
         const uint32_t n = p->segment[s].n, format = p->segment[s].format, stride = p->segment[s].stride;
         const struct buffer *weights = &l->buffers[2 + 4 * s];
@@ -54,14 +56,17 @@ static bool linear_oracle(const struct launch *l)
         double *column = malloc(m * sizeof *column);
         float *got_column = malloc(m * sizeof *got_column), *packed = malloc((size_t)n * m * sizeof *packed);
         for (uint32_t i = 0; i < n; i++) {
-            if (format == BL_FMT_BX)
-                xq_row(weights->data, p->first_row[s] + i, w);
-            else
+            if (format == BL_FMT_BX) {
+                xq_row(weights->data, p->first_row[s] + i, true, w);
+                xq_row(weights->data, p->first_row[s] + i, false, plain);
+            } else {
                 bl_cpu_dequantize_row((enum bl_format)format, weights->data + i * (weights->bytes / n), w, p->k);
+                memcpy(plain, w, p->k * sizeof *plain);
+            }
             for (uint32_t r = 0; r < m; r++) {
                 double a = 0, b = 0, rest = 0;
                 for (uint32_t c = 0; c < p->k; c++) {
-                    a += activation(l, r, c) * (double)w[c];
+                    a += activation(l, format, false, r, c) * (double)plain[c] + activation(l, format, true, r, c) * ((double)w[c] - (double)plain[c]);
                     b += (double)original_x[(size_t)r * p->k + c] * (double)w[c];
                 }
                 if (bias)
@@ -73,11 +78,11 @@ static bool linear_oracle(const struct launch *l)
                 got_column[r] = packed[(size_t)r * n + i] = got[(size_t)r * stride + i];
             }
             if (q8 && m >= 8) /* fewer numbers can cancel by chance */
-                ok &= within_limit(LIMIT_LINEAR_Q8_ROW, nmse(column, got_column, m));
+                ok &= within_limit(format == BL_FMT_BX ? LIMIT_LINEAR_XQ_ROW : LIMIT_LINEAR_Q8_ROW, nmse(column, got_column, m));
         }
         ok &= within_limit(q8 ? LIMIT_LINEAR_Q8_EXACT : LIMIT_LINEAR_F32, nmse(given, packed, (size_t)n * m));
         if (q8 && (size_t)n * m >= 256 && p->k * m >= 512) /* a mean needs numbers */
-            ok &= within_limit(LIMIT_LINEAR_Q8, nmse(first, packed, (size_t)n * m));
+            ok &= within_limit(format == BL_FMT_BX ? LIMIT_LINEAR_XQ : LIMIT_LINEAR_Q8, nmse(first, packed, (size_t)n * m));
         free(given);
         free(first);
         free(column);
@@ -85,6 +90,7 @@ static bool linear_oracle(const struct launch *l)
         free(packed);
     }
     free(w);
+    free(plain);
     return ok;
 }
 

@@ -146,17 +146,20 @@ static void random_input(uint32_t columns, bool identity, uint8_t *out)
     }
 }
 
-void xq_row(const void *blob, uint32_t row, float *w)
+void xq_row(void *blob, uint32_t row, bool outliers, float *w)
 {
-    const struct bl_xq_header *h = blob;
+    struct bl_xq_header *h = blob;
+    const uint32_t n_outliers = h->n_outliers;
+    h->n_outliers = outliers ? n_outliers : 0;
     static uint32_t step[BL_STEP_PAGES];
     step[BL_STEP_N_ROWS] = 1;
     step[BL_STEP_TOKEN] = row;
     uint8_t *input = aligned_alloc(8, (size_t)bl_xq_input_bytes(32 * h->blocks));
     random_input(32 * h->blocks, true, input);
     const struct bl_params_embed push = {.columns = 32 * h->blocks, .n_ids = h->rows, .count = h->rows};
-    run_level_c((struct bl_kernel_key){BL_OP_EMBED, BL_FMT_BX, BL_FMT_F32, BL_ROWS_ANY, 0}, (void *[]){step, (void *)(uintptr_t)blob, input, w}, &push,
+    run_level_c((struct bl_kernel_key){BL_OP_EMBED, BL_FMT_BX, BL_FMT_F32, BL_ROWS_ANY, 0}, (void *[]){step, blob, input, w}, &push,
                 32 * h->blocks, 1);
+    h->n_outliers = n_outliers;
     free(input);
 }
 
