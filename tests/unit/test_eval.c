@@ -111,7 +111,7 @@ static void is(const struct text *t, const char *want)
 Test(eval, questions_of_a_file)
 {
     static const char data[] = "{\"id\": 0, \"text\": \"Who? (A) he (B) she (C) it (F) 451\\nAnswer: C\"}\n\n"
-                               "{\"text\": \"Two? (1) a (2) b\\nAnswer: 2\\n\", \"id\": \"x\"}";
+                               "{\"text\": \"Zwei? (1) a (2) b\\nAnswer: 2\\n\", \"id\": \"x\"}";
     struct tasks tasks;
     cr_assert_eq(tasks_read(TASKS_ARC, "f", data, sizeof data - 1, 0, &tasks), BL_OK, "%s", bl_error_text());
     cr_assert_eq(tasks.n, 2);
@@ -119,7 +119,7 @@ Test(eval, questions_of_a_file)
     is(&tasks.items[0].prompt, "Who? (A) he (B) she (C) it (F) 451\nAnswer:");
     cr_assert(tasks.items[0].n_choices == 3 && tasks.items[0].answer == 2 && tasks.items[0].prompt.line == 1);
     is(&tasks.items[0].choices[1], "B");
-    is(&tasks.items[1].prompt, "Two? (1) a (2) b\nAnswer:");
+    is(&tasks.items[1].prompt, "Zwei? (1) a (2) b\nAnswer:");
     cr_assert(tasks.items[1].n_choices == 2 && tasks.items[1].answer == 1 && tasks.items[1].prompt.line == 3);
     is(&tasks.items[1].choices[0], "1");
     tasks_free(&tasks);

@@ -108,7 +108,14 @@ static bl_status read_beginnings(const char *name, const char *data, size_t byte
     return BL_OK;
 }
 
-/* ---- */
+/* ---- ---- */
+
+static int by_prompt(const void *a, const void *b)
+{
+    const struct text *x = &((const struct task *)a)->prompt, *y = &((const struct task *)b)->prompt;
+    const int order = memcmp(x->data, y->data, x->bytes < y->bytes ? x->bytes : y->bytes);
+    return order ? order : x->bytes != y->bytes ? (x->bytes < y->bytes ? -1 : 1) : x->line < y->line ? -1 : 1;
+}
 
 bl_status tasks_read(enum task_kind kind, const char *name, const char *data, size_t bytes, uint32_t most, struct tasks *out)
 {
@@ -123,6 +130,7 @@ bl_status tasks_read(enum task_kind kind, const char *name, const char *data, si
             out->items[i] = out->items[(uint64_t)i * out->n / most];
         out->n = most;
     }
+    qsort(out->items, out->n, sizeof *out->items, by_prompt);
     return BL_OK;
 }
 

@@ -25,7 +25,7 @@ struct tasks {
     bool per_token;
     struct texts texts; /* what prompts point into, unless it is `data` */
 };
-/* At most `most` tasks, spread evenly over the file; 0: all. `data` must outlive *out. BL_EFORMAT with file, line and what is wrong there: no
+/* At most `most` tasks, spread evenly over the file; 0: all. They come in the order of their prompts, so that neighbours begin alike. `data` must outlive *out. BL_EFORMAT with file, line and what is wrong there: no
  * question, an answer that is no choice, a file without tasks. */
 bl_status tasks_read(enum task_kind kind, const char *name, const char *data, size_t bytes, uint32_t most, struct tasks *out) BL_MUST_USE;
 void tasks_free(struct tasks *tasks);
