@@ -12,7 +12,7 @@ struct runner {
     bl_sequence *sequence;
     bl_row *rows;
     int32_t *held;    /* the tokens in the sequence, `context` at most */
-    uint32_t n_held, context, threads;
+    uint32_t n_held, context, vocabulary, threads;
     int32_t *ids[MOST_CHOICES]; /* of the task at hand */
     uint32_t n[MOST_CHOICES], n_choices;
     char *text;       /* room for a prompt with a choice */
@@ -109,6 +109,7 @@ static bl_status compute_prompt(struct runner *r, uint32_t shared)
 
 struct scores_job {
     const bl_model *model;
+    uint32_t vocabulary;
     const int32_t *ids;
     double nll[CHOOSE_OUTPUTS];
 };
@@ -117,7 +118,7 @@ static void score_turn(void *user, uint32_t i, uint32_t worker)
 {
     (void)worker;
     struct scores_job *job = user;
-    job->nll[i] = score_token(job->model, i, job->ids[i]);
+    job->nll[i] = score_token(bl_logits(job->model, i), job->vocabulary, job->ids[i]);
 }
 
 /* -ln p of the choice's tokens behind its first own one, which the prompt's last row told. */
@@ -130,7 +131,7 @@ static bl_status score_rest(struct runner *r, uint32_t c, uint32_t shared, doubl
     for (uint32_t at = shared; at < last; at += CHOOSE_OUTPUTS) {
         const uint32_t n = last - at < CHOOSE_OUTPUTS ? last - at : CHOOSE_OUTPUTS;
         BL_TRY(extend(r, r->ids[c] + at, n, 0));
-        struct scores_job job = {.model = r->model, .ids = r->ids[c] + at + 1};
+        struct scores_job job = {.model = r->model, .vocabulary = r->vocabulary, .ids = r->ids[c] + at + 1};
         xq_parallel(r->threads, n, score_turn, &job);
         for (uint32_t i = 0; i < n; i++)
             *nll += job.nll[i];
@@ -153,7 +154,7 @@ static bl_status run_task(struct runner *r, const struct tasks *tasks, const str
     BL_TRY(compute_prompt(r, shared));
     double nll[MOST_CHOICES];
     for (uint32_t c = 0; c < r->n_choices; c++)
-        nll[c] = score_token(r->model, 0, r->ids[c][shared]);
+        nll[c] = score_token(bl_logits(r->model, 0), r->vocabulary, r->ids[c][shared]);
     for (uint32_t c = 0; c < r->n_choices; c++) {
         BL_TRY(score_rest(r, c, shared, &nll[c]));
         if (tasks->per_token)
@@ -170,7 +171,7 @@ bl_status choose(bl_model *model, const struct tasks *tasks, const struct choose
     bl_model_info info;
     bl_model_get_info(model, &info);
     *out = (struct chosen){.right = malloc(tasks->n * sizeof *out->right)};
-    struct runner r = {.model = model, .context = info.context, .threads = options->threads};
+    struct runner r = {.model = model, .context = info.context, .vocabulary = info.vocabulary, .threads = options->threads};
     r.rows = malloc(info.context * sizeof *r.rows);
     r.held = malloc(info.context * sizeof *r.held);
     bl_status status = out->right && r.rows && r.held ? bl_sequence_create(model, &r.sequence)

@@ -65,12 +65,9 @@ static double log_sum(const float *logits, uint32_t n, uint32_t top)
     return (double)logits[top] + log(sum);
 }
 
-double score_token(const bl_model *model, uint32_t row, int32_t id)
+double score_token(const float *logits, uint32_t vocabulary, int32_t id)
 {
-    bl_model_info info;
-    bl_model_get_info(model, &info);
-    const float *logits = bl_logits(model, row);
-    return log_sum(logits, info.vocabulary, top_of(logits, info.vocabulary)) - (double)logits[id];
+    return log_sum(logits, vocabulary, top_of(logits, vocabulary)) - (double)logits[id];
 }
 
 /* A window whose logits are there. The base is a model, or rows of a file, or neither. */

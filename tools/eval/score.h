@@ -40,6 +40,6 @@ struct snippets {
 };
 bl_status score_snippets(bl_model *model, const struct texts *texts, const struct score_options *options, struct snippets *out) BL_MUST_USE;
 
-/* -ln p of a token by the logits of one row of the model's last bl_forward. Any number of threads at once. */
-double score_token(const bl_model *model, uint32_t row, int32_t id);
+/* -ln p of a token by one row of logits. */
+double score_token(const float *logits, uint32_t vocabulary, int32_t id);
 #endif
