@@ -12,7 +12,7 @@ const struct verb verbs[] = {
     {"tokenize", 't', "-m FILE [-f FILE] [--decode]", "text from a file or standard input to token ids, on one line, or back", verb_tokenize},
     {"graph", 'g', "-m FILE [--schedule NAME] [--dot | --json | --stats]", "show the graph of a model and its schedule", verb_graph},
     {"compress", 'z', "FILE -o FILE (--size SIZE | --bpw BITS) [options]", "make a model smaller: learn how many bits each column of each matrix needs", verb_compress},
-    {"eval", 'e', "-m FILE (--ppl TEXT | --kld REFERENCE -f TEXT) [options]", "how well a model predicts a text, and how far it is from another one", verb_eval},
+    {"eval", 'e', "-m FILE (--ppl TEXT | --kld REFERENCE -f TEXT | --arc FILE | ...) [options]", "how well a model predicts texts and answers questions, and how far it is from another one", verb_eval},
     {"devices", 'd', "[--json] [--probe]", "list devices, and why others are missing", verb_devices},
     {"completion", 0, "bash|zsh|fish", "print a shell completion script", NULL},
     {"man", 0, "", "print the manual page", NULL},

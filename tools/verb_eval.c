@@ -1,114 +1,62 @@
-/* verb_eval.c: bitloom eval: perplexity of a model on a text, and how far it is from another model. */
+/* verb_eval.c: bitloom eval: how well a model predicts texts and answers questions, and how far it is from another model. */
 #include "common.h"
 #include "compress/parallel.h"
-#include "eval/score.h"
+#include "eval/base_file.h"
+#include "eval/report.h"
 #include "verbs.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum { DEFAULT_WINDOW = 512 };
+enum { DEFAULT_WINDOW = 512, DEFAULT_SNIPPET = 1024 };
 
-static void show_progress(void *user, uint32_t done, uint32_t all, const struct scored *tokens, size_t n)
+/* ---- progress ---- */
+
+struct progress {
+    const struct options *options;
+    const char *unit, *figure;
+};
+
+static bool shows_progress(const struct options *o)
 {
-    const struct options *o = user;
-    if (o->quiet || !isatty(STDERR_FILENO))
+    return !o->quiet && isatty(STDERR_FILENO);
+}
+
+static void show_progress(void *user, uint32_t done, uint32_t all, double figure)
+{
+    const struct progress *p = user;
+    if (!shows_progress(p->options))
         return;
-    fprintf(stderr, "\r\033[Kwindow %u of %u: perplexity %.4f", done, all, perplexity(tokens, n).value);
-    fprintf(stderr, "%s", done == all ? "\r\033[K" : "");
+    fprintf(stderr, "\r\033[K%s %u of %u: %s %.4f", p->unit, done, all, p->figure, figure);
     fflush(stderr);
 }
 
-static void print_figure(const char *name, struct figure f, const char *unit)
+static void end_progress(const struct options *o)
 {
-    printf("%-30s: %11.6f%s +/- %10.6f%s\n", name, f.value, unit, f.error, unit);
+    if (shows_progress(o))
+        fprintf(stderr, "\r\033[K");
 }
 
-static void print_percentiles(const char *what, const double *values, const char *unit)
+static double seconds_since(uint64_t begun)
 {
-    for (size_t i = 0; i < PERCENTILES; i++) {
-        char name[32];
-        const double point = percentile_points[i];
-        if (point >= 100 || point <= 0)
-            snprintf(name, sizeof name, "%s %s", point > 0 ? "Maximum" : "Minimum", what);
-        else if (point > 49 && point < 51)
-            snprintf(name, sizeof name, "Median  %s", what);
-        else
-            snprintf(name, sizeof name, "%5.1f%%  %s", point, what);
-        printf("%-30s: %11.6f%s\n", name, values[i], unit);
-    }
+    return (double)(now_ns() - begun) * 1e-9;
 }
 
-static void print_comparison(const struct comparison *c)
+/* ---- models ---- */
+
+static uint32_t threads_of(const struct options *o)
 {
-    printf("====== Perplexity statistics ======\n");
-    print_figure("Mean PPL(Q)", c->ppl, "");
-    print_figure("Mean PPL(base)", c->base_ppl, "");
-    printf("%-30s: %10.2f%%\n", "Cor(ln(PPL(Q)), ln(PPL(base)))", 100 * c->correlation);
-    print_figure("Mean ln(PPL(Q)/PPL(base))", c->ln_ratio, "");
-    print_figure("Mean PPL(Q)/PPL(base)", c->ratio, "");
-    print_figure("Mean PPL(Q)-PPL(base)", c->difference, "");
-    printf("\n====== KL divergence statistics ======\n");
-    print_figure("Mean    KLD", c->divergence, "");
-    print_percentiles("KLD", c->divergences, "");
-    printf("\n====== Token probability statistics ======\n");
-    print_figure("Mean    dp", c->probability, " %");
-    print_percentiles("dp", c->probabilities, "%");
-    print_figure("RMS dp    ", c->probability_rms, " %");
-    print_figure("Same top p", c->same_top, " %");
+    return o->threads > 0 ? (uint32_t)o->threads : xq_cores();
 }
 
-static double file_bytes(const char *path)
-{
-    struct stat s;
-    return stat(path, &s) == 0 ? (double)s.st_size : 0;
-}
-
-static void print_json(const struct options *o, const struct scores *s, const struct comparison *c, double seconds)
-{
-    const struct figure alone = perplexity(s->tokens, s->n);
-    printf("{\"model\": ");
-    print_json_string(stdout, o->model);
-    printf(", \"bytes\": %.0f, \"windows\": %u, \"n_tokens\": %zu, \"seconds\": %.2f, \"ppl\": %.9g, \"ppl_error\": %.6g", file_bytes(o->model), s->windows, s->n, seconds,
-           alone.value, alone.error);
-    if (c)
-        printf(", \"base_ppl\": %.9g, \"ppl_ratio\": %.9g, \"ppl_ratio_error\": %.6g, \"ln_ppl_ratio\": %.9g, \"mean_kld\": %.9g, \"mean_kld_error\": %.6g, "
-               "\"max_kld\": %.9g, \"p999_kld\": %.9g, \"p99_kld\": %.9g, \"median_kld\": %.9g, \"rms_dp\": %.9g, \"same_top\": %.9g, \"same_top_error\": %.6g",
-               c->base_ppl.value, c->ratio.value, c->ratio.error, c->ln_ratio.value, c->divergence.value, c->divergence.error, c->divergences[0], c->divergences[1],
-               c->divergences[2], c->divergences[5], c->probability_rms.value / 100, c->same_top.value / 100, c->same_top.error / 100);
-    printf("}\n");
-}
-
-static int print_result(const struct options *o, const struct scores *s, double seconds)
-{
-    struct comparison c;
-    if (o->kld && !compare(s->tokens, s->n, &c)) {
-        fprintf(stderr, "bitloom eval: no memory for %zu tokens\n", s->n);
-        return EXIT_FAILED;
-    }
-    if (o->json) {
-        print_json(o, s, o->kld ? &c : NULL, seconds);
-    } else if (o->kld) {
-        print_comparison(&c);
-    } else {
-        const struct figure f = perplexity(s->tokens, s->n);
-        printf("Final estimate: PPL = %.4f +/- %.5f\n", f.value, f.error);
-    }
-    if (!o->quiet)
-        fprintf(stderr, "%u windows of %u, %zu tokens scored in %.1f s\n", s->windows, o->context > 0 ? (uint32_t)o->context : DEFAULT_WINDOW, s->n, seconds);
-    return EXIT_OK;
-}
-
-static int open_one(const struct options *o, const char *path, uint32_t window, bool is_base, bl_model **out)
+static int open_one(const struct options *o, const char *path, uint32_t context, uint32_t outputs, bool is_base, bl_model **out)
 {
     bl_model_params p;
     bl_model_default_params(&p);
-    p.context = window;
-    p.batch = window < 512 ? window : 512;
-    p.max_outputs = window / 2;
+    p.context = context;
+    p.batch = context && context < 512 ? context : 512;
+    p.max_outputs = outputs;
     p.device.n_threads = o->threads < 0 ? 0 : (uint32_t)o->threads;
     p.activations = !o->activations ? BL_NUMBER_DEFAULT : strcmp(o->activations, "f32") == 0 ? BL_NUMBER_F32 : BL_NUMBER_Q8;
     if (is_base && !o->activations) /* what others are compared with has no rounding of its own but the weights' */
@@ -116,23 +64,49 @@ static int open_one(const struct options *o, const char *path, uint32_t window, 
     return bl_model_open(path, &p, out) == BL_OK ? EXIT_OK : report_error();
 }
 
-static int evaluate(const struct options *o, const char *text, size_t bytes, uint32_t window)
+/* ---- windows of texts ---- */
+
+static uint32_t window_of(const struct options *o, uint32_t by_default)
 {
+    return o->context > 0 ? (uint32_t)o->context : by_default;
+}
+
+static struct score_options score_options(const struct options *o, uint32_t window, struct progress *progress)
+{
+    return (struct score_options){window, o->chunks > 0 ? (uint32_t)o->chunks : 0, threads_of(o), show_progress, progress};
+}
+
+static int print_scores(const struct options *o, const struct scores *s, const char *base, uint32_t window, uint32_t models, uint64_t begun)
+{
+    const double seconds = seconds_since(begun);
+    end_progress(o);
+    if (!report_text(o, s, base, seconds)) {
+        fprintf(stderr, "bitloom eval: no memory for %zu tokens\n", s->n);
+        return EXIT_FAILED;
+    }
+    if (!o->quiet)
+        fprintf(stderr, "%u windows of %u, %zu tokens scored in %.1f s, %.0f tokens/s\n", s->windows, window, s->n, seconds, (double)models * s->windows * window / seconds);
+    return EXIT_OK;
+}
+
+static int evaluate_text(const struct options *o, const char *name, const char *text, size_t bytes)
+{
+    (void)name;
     bl_model *model = NULL, *base = NULL;
     int32_t *ids = NULL;
     size_t n;
     struct scores scores = {0};
+    struct progress progress = {o, "window", "perplexity"};
+    const uint32_t window = window_of(o, DEFAULT_WINDOW);
+    const struct score_options options = score_options(o, window, &progress);
     const uint64_t begun = now_ns();
-    int code = open_one(o, o->model, window, false, &model);
+    int code = open_one(o, o->model, window, window / 2, false, &model);
     if (code == EXIT_OK && o->kld)
-        code = open_one(o, o->kld, window, true, &base);
-    if (code == EXIT_OK && score_tokenize(bl_model_tokenizer(model), text, bytes, &ids, &n) != BL_OK)
-        code = report_error();
-    const struct score_options options = {window, (uint32_t)(o->chunks > 0 ? o->chunks : 0), o->threads > 0 ? (uint32_t)o->threads : xq_cores(), show_progress, (void *)(uintptr_t)o};
-    if (code == EXIT_OK && score_text(model, base, ids, n, &options, &scores) != BL_OK)
+        code = open_one(o, o->kld, window, window / 2, true, &base);
+    if (code == EXIT_OK && (score_tokenize(bl_model_tokenizer(model), text, bytes, &ids, &n) != BL_OK || score_text(model, base, ids, n, &options, &scores) != BL_OK))
         code = report_error();
     if (code == EXIT_OK)
-        code = print_result(o, &scores, (double)(now_ns() - begun) * 1e-9);
+        code = print_scores(o, &scores, o->kld, window, base ? 2 : 1, begun);
     free(scores.tokens);
     free(ids);
     bl_model_close(base);
@@ -140,24 +114,150 @@ static int evaluate(const struct options *o, const char *text, size_t bytes, uin
     return code;
 }
 
+/* Against a file of llama-perplexity's. */
+static int evaluate_stored(const struct options *o)
+{
+    bl_model *model = NULL;
+    struct base_file base;
+    struct scores scores = {0};
+    struct progress progress = {o, "window", "perplexity"};
+    const uint64_t begun = now_ns();
+    if (base_file_open(o->kl_divergence_base, &base) != BL_OK)
+        return report_error();
+    const struct score_options options = score_options(o, base.window, &progress);
+    int code = open_one(o, o->model, base.window, base.window / 2, false, &model);
+    if (code == EXIT_OK && score_stored(model, &base, &options, &scores) != BL_OK)
+        code = report_error();
+    if (code == EXIT_OK)
+        code = print_scores(o, &scores, o->kl_divergence_base, base.window, 1, begun);
+    free(scores.tokens);
+    bl_model_close(model);
+    base_file_close(&base);
+    return code;
+}
+
+static int evaluate_snippets(const struct options *o, const char *name, const char *text, size_t bytes)
+{
+    bl_model *model = NULL;
+    struct texts texts = {0};
+    struct snippets snippets = {0};
+    struct progress progress = {o, "text", "perplexity"};
+    const uint32_t window = window_of(o, DEFAULT_SNIPPET);
+    const struct score_options options = score_options(o, window, &progress);
+    const uint64_t begun = now_ns();
+    int code = texts_read(name, text, bytes, &texts) == BL_OK ? open_one(o, o->model, window, window / 2, false, &model) : report_error();
+    if (code == EXIT_OK && score_snippets(model, &texts, &options, &snippets) != BL_OK)
+        code = report_error();
+    if (code == EXIT_OK) {
+        const double seconds = seconds_since(begun);
+        end_progress(o);
+        report_snippets(o, &snippets, seconds);
+        if (!o->quiet)
+            fprintf(stderr, "%u texts of %u tokens in %.1f s, %.0f tokens/s\n", snippets.n, window, seconds, (double)snippets.n * window / seconds);
+    }
+    free(snippets.perplexities);
+    bl_model_close(model);
+    texts_free(&texts);
+    return code;
+}
+
+/* ---- tasks ---- */
+
+static int answer(const struct options *o, const char *path, bool is_base, const struct tasks *tasks, struct chosen *out)
+{
+    bl_model *model;
+    struct progress progress = {o, is_base ? "other model, task" : "task", "accuracy"};
+    int code = open_one(o, path, o->context > 0 ? (uint32_t)o->context : o->context == 0 ? BL_CONTEXT_FULL : 0, CHOOSE_OUTPUTS, is_base, &model);
+    if (code != EXIT_OK)
+        return code;
+    if (choose(model, tasks, &(struct choose_options){threads_of(o), show_progress, &progress}, out) != BL_OK)
+        code = report_error();
+    bl_model_close(model);
+    end_progress(o);
+    return code;
+}
+
+static int evaluate_tasks(const struct options *o, enum task_kind kind, const char *name, const char *text, size_t bytes)
+{
+    static const char *const names[] = {"arc", "mmlu", "hellaswag"};
+    struct tasks tasks = {0};
+    struct chosen model = {0}, other = {0};
+    const uint64_t begun = now_ns();
+    int code = tasks_read(kind, name, text, bytes, (uint32_t)o->tasks, &tasks) == BL_OK ? answer(o, o->model, false, &tasks, &model) : report_error();
+    if (code == EXIT_OK && o->against) /* one model after the other: the memory of one */
+        code = answer(o, o->against, true, &tasks, &other);
+    if (code == EXIT_OK) {
+        const double seconds = seconds_since(begun);
+        report_tasks(o, names[kind], name, &model, o->against ? &other : NULL, seconds);
+        if (!o->quiet)
+            fprintf(stderr, "%u tasks in %.1f s, %.2f tasks/s, %.0f tokens/s\n", model.n, seconds, (model.n + other.n) / seconds,
+                    (double)(model.tokens + other.tokens) / seconds);
+    }
+    free(other.right);
+    free(model.right);
+    tasks_free(&tasks);
+    return code;
+}
+
+static int evaluate_arc(const struct options *o, const char *name, const char *text, size_t bytes)
+{
+    return evaluate_tasks(o, TASKS_ARC, name, text, bytes);
+}
+
+static int evaluate_mmlu(const struct options *o, const char *name, const char *text, size_t bytes)
+{
+    return evaluate_tasks(o, TASKS_MMLU, name, text, bytes);
+}
+
+static int evaluate_hellaswag(const struct options *o, const char *name, const char *text, size_t bytes)
+{
+    return evaluate_tasks(o, TASKS_HELLASWAG, name, text, bytes);
+}
+
+/* ---- the verb ---- */
+
 int verb_eval(struct options *o)
 {
-    const char *file = o->ppl ? o->ppl : o->file;
-    const uint32_t window = o->context > 0 ? (uint32_t)o->context : DEFAULT_WINDOW;
-    if (!o->model || !file || (o->ppl && o->file)) {
-        fprintf(stderr, "bitloom eval: give a model and one text: --ppl FILE, or --kld REFERENCE -f FILE\n");
+    const struct {
+        const char *file;
+        bool in_windows, in_tasks;
+        int (*run)(const struct options *o, const char *name, const char *text, size_t bytes); /* NULL: it opens the file itself */
+    } kinds[] = {
+        {o->ppl, true, false, evaluate_text}, {o->file, true, false, evaluate_text}, {o->ppl_c4, true, false, evaluate_snippets}, {o->kl_divergence_base, true, false, NULL},
+        {o->arc, false, true, evaluate_arc}, {o->mmlu, false, true, evaluate_mmlu}, {o->hellaswag, false, true, evaluate_hellaswag},
+    };
+    uint32_t n = 0, kind = 0;
+    for (uint32_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i].file) {
+            n++;
+            kind = i;
+        }
+    if (!o->model || n != 1) {
+        fprintf(stderr, "bitloom eval: give a model and one of --ppl FILE, --kld REFERENCE -f FILE, --kl-divergence-base FILE, --ppl-c4 FILE, --arc FILE, --mmlu FILE, "
+                        "--hellaswag FILE\n");
         return EXIT_USAGE;
     }
-    if (window < 8 || window % 2) {
-        fprintf(stderr, "bitloom eval: -c %u: must be an even number from 8 on\n", window);
+    const char *wrong = o->kld && kinds[kind].run != evaluate_text          ? "--kld goes with -f or --ppl"
+                        : (o->against || o->tasks) && !kinds[kind].in_tasks ? "--against and --tasks go with --arc, --mmlu and --hellaswag"
+                        : o->chunks > 0 && kinds[kind].in_tasks             ? "--chunks goes with texts; --tasks N limits tasks"
+                        : o->context >= 0 && !kinds[kind].run               ? "-c does not go with --kl-divergence-base: the file says how long a window is"
+                                                                            : NULL;
+    if (wrong) {
+        fprintf(stderr, "bitloom eval: %s\n", wrong);
+        return EXIT_USAGE;
+    }
+    if (o->context > 0 && (o->context < 8 || (kinds[kind].in_windows && o->context % 2))) {
+        fprintf(stderr, "bitloom eval: -c %u: must be %s from 8 on\n", (uint32_t)o->context, kinds[kind].in_windows ? "an even number" : "a number");
         return EXIT_USAGE;
     }
     log_to_stderr(o);
+    if (!kinds[kind].run)
+        return finish_stdout(evaluate_stored(o));
     size_t bytes;
-    char *text = read_text(file, &bytes);
+    char *text = read_text(kinds[kind].file, &bytes);
     if (!text)
         return EXIT_FAILED;
-    const int code = evaluate(o, text, bytes, window);
+    const int code = kinds[kind].run(o, kinds[kind].file, text, bytes);
     free(text);
     return finish_stdout(code);
 }

@@ -1,4 +1,4 @@
-/* statistics.c: means, errors, percentiles. Errors of functions of means by propagation to first order. */
+/* statistics.c: means, errors, percentiles, one test. Errors of functions of means by propagation to first order. */
 #include "eval/statistics.h"
 
 #include <math.h>
@@ -22,6 +22,45 @@ struct figure perplexity(const struct scored *tokens, size_t n)
     }
     const struct figure nll = mean_of(sum, squares, n);
     return (struct figure){exp(nll.value), exp(nll.value) * nll.error};
+}
+
+struct figure mean(const double *values, size_t n)
+{
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += values[i];
+        squares += values[i] * values[i];
+    }
+    return mean_of(sum, squares, n);
+}
+
+struct figure accuracy(const bool *right, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += right[i];
+    return mean_of(100 * sum, 1e4 * sum, n);
+}
+
+struct mcnemar mcnemar(const bool *first, const bool *second, size_t n)
+{
+    struct mcnemar m = {0};
+    for (size_t i = 0; i < n; i++)
+        *(first[i] ? second[i] ? &m.both : &m.only_first : second[i] ? &m.only_second : &m.neither) += 1;
+    const uint32_t differ = m.only_first + m.only_second, fewer = m.only_first < m.only_second ? m.only_first : m.only_second;
+    m.exact = differ < 25;
+    if (m.exact) {
+        double ways = 1, tail = 0; /* ways to choose k of them */
+        for (uint32_t k = 0; k <= fewer; k++) {
+            tail += ways;
+            ways *= (double)(differ - k) / (k + 1);
+        }
+        m.p = fmin(1, 2 * tail / exp2(differ));
+    } else {
+        const double apart = fmax(0, (double)(differ - 2 * fewer) - 1);
+        m.p = erfc(sqrt(apart * apart / differ / 2));
+    }
+    return m;
 }
 
 static int ascending(const void *a, const void *b)

@@ -1,9 +1,11 @@
-/* statistics.h: what is said of a text after every token was scored: perplexity, and how far one model's predictions lie from another's.
- * Knows no model: numbers per token in, figures with their standard errors out. The figures are those that llama-perplexity prints. */
+/* statistics.h: what is said of a text after every token was scored: perplexity, and how far one model's predictions lie from another's; what is
+ * said of tasks that were answered rightly or not.
+ * Knows no model: numbers per token in, figures with their standard errors out. Those of a text are what llama-perplexity prints. */
 #ifndef BL_EVAL_STATISTICS_H
 #define BL_EVAL_STATISTICS_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct figure {
     double value, error; /* one standard error; 0 where there is none */
@@ -30,4 +32,18 @@ struct comparison {
 };
 /* False without memory. */
 bool compare(const struct scored *tokens, size_t n, struct comparison *out);
+
+/* Mean of numbers of their own, such as the perplexities of several texts. */
+struct figure mean(const double *values, size_t n);
+
+/* Share of tasks that were answered rightly, in %. */
+struct figure accuracy(const bool *right, size_t n);
+/* McNemar's test on the same tasks: were both equally good, how likely would the tasks on which they differ be shared out as unevenly as this?
+ * Exact (binomial, two-sided) when fewer than 25 differ, else chi-square with continuity correction. */
+struct mcnemar {
+    uint32_t both, neither, only_first, only_second;
+    bool exact;
+    double p;
+};
+struct mcnemar mcnemar(const bool *first, const bool *second, size_t n);
 #endif
