@@ -36,7 +36,6 @@ static void device_close(bl_device *base)
         device->fns.DestroyDevice(device->handle, NULL);
     }
     vk_instance_close(&device->instance);
-    free(device->modules);
     pthread_cond_destroy(&device->changed);
     pthread_mutex_destroy(&device->lock);
     pthread_mutex_destroy(&device->memory_lock);
@@ -285,7 +284,6 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
     const bool unified = is_unified(&device->memory);
     if (extensions.import && unified && device->fns.GetMemoryHostPointerPropertiesEXT)
         device->import_alignment = host.minImportedHostPointerAlignment;
-    BL_TRY(vk_modules_unpack(device));
     BL_TRY(vk_layout_create(device));
     vk_cache_open(device, cache_dir);
     /* A descriptor begins at most offset_alignment before its binding. */

@@ -6,14 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A module among the device's: where it begins, how many words it has; or one per weight format. */
-struct code {
-    uint32_t first, words;
-};
+/* A module, or one per weight format. */
 #define CODE(name) {SPIRV_##name}
 
 /* By format. "_solo": made for one lane per output. "_dot": with products of packed bytes. "_texels": reads texels. "_glu": ends in a GLU. */
-static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
+static const struct vk_code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 #define FLOAT(NAME, name)
 #define QUANT(NAME, name) [BL_FMT_##NAME] = CODE(linear_q8_##name),
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) kind(NAME, name)
@@ -108,10 +105,10 @@ static const struct code linear_q8[BL_FMT_WEIGHT_COUNT] = {
 }, attention[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(attention_f32), [BL_FMT_F16] = CODE(attention_f16)},
 kv_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(kv_store_f32), [BL_FMT_F16] = CODE(kv_store_f16)},
 rope_store[BL_FMT_WEIGHT_COUNT] = {[BL_FMT_F32] = CODE(rope_store_f32), [BL_FMT_F16] = CODE(rope_store_f16)}; /* of its three parts, that of keys */
-static const struct code linear_xq_q8_solo = CODE(linear_xq_q8_solo), linear_xq_q8 = CODE(linear_xq_q8), linear_xq_q8_texels = CODE(linear_xq_q8_texels),
+static const struct vk_code linear_xq_q8_solo = CODE(linear_xq_q8_solo), linear_xq_q8 = CODE(linear_xq_q8), linear_xq_q8_texels = CODE(linear_xq_q8_texels),
                          linear_xq_f32 = CODE(linear_xq_f32),
                          embed_xq = CODE(embed_xq), stage = CODE(stage);
-static const struct code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
+static const struct vk_code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
                          rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
 
 enum way { SOFTWARE, HARDWARE, HARDWARE_DOT, SOFTWARE_TEXELS };
@@ -134,7 +131,7 @@ static const struct row {
     uint16_t op, activation, row_class; /* activation, row_class 0: any */
     bool by_format;
     uint32_t variant, tile[2];
-    const struct code *code[VK_WAYS]; /* by enum way; NULL: not in this way */
+    const struct vk_code *code[VK_WAYS]; /* by enum way; NULL: not in this way */
     struct shape shape[VK_WAYS];
 } rows[] = {
     {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, true, 0, {0}, {linear_q8_solo, linear_q8, linear_q8_dot, linear_q8_texels}, {{16, 1, 4, 1}, {64, 16, 4, 1}, {64, 16, 4, 1}, {8, 1, 4, 1}}},
@@ -213,21 +210,24 @@ static bool has_way(const struct vk_device *device, uint32_t way)
 
 static bl_status make_pipeline(struct vk_device *device, const struct row *row, uint32_t way, uint32_t format, bool q8, VkPipeline *out)
 {
-    const struct code *source = &row->code[way][row->by_format ? format : 0];
+    const struct vk_code *source = &row->code[way][row->by_format ? format : 0];
     const struct shape shape = row->shape[way];
     const uint32_t constants[4] = {q8, shape.rows ? shape.rows : row->variant, shape.invocations, shape.lanes};
     const VkSpecializationMapEntry entries[4] = {{1, 0, 4}, {2, 4, 4}, {3, 8, 4}, {4, 12, 4}};
     const VkSpecializationInfo specialization = {4, entries, sizeof constants, constants};
-    const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = source->words * sizeof(uint32_t),
-                                           .pCode = device->modules + source->first};
+    uint32_t *words;
+    BL_TRY(vk_module_unpack(source, &words));
+    const VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = source->words * sizeof *words, .pCode = words};
     VkShaderModule module = VK_NULL_HANDLE;
-    BL_TRY(vk_answer(device, device->fns.CreateShaderModule(device->handle, &code, NULL, &module), "vkCreateShaderModule"));
+    VkResult result = device->fns.CreateShaderModule(device->handle, &code, NULL, &module);
+    free(words);
+    BL_TRY(vk_answer(device, result, "vkCreateShaderModule"));
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module,
                   .pName = "main", .pSpecializationInfo = &specialization},
         .layout = device->layout};
-    VkResult result = device->fns.CreateComputePipelines(device->handle, device->pipelines, 1, &info, NULL, out);
+    result = device->fns.CreateComputePipelines(device->handle, device->pipelines, 1, &info, NULL, out);
     device->fns.DestroyShaderModule(device->handle, module, NULL);
     return vk_answer(device, result, "vkCreateComputePipelines");
 }

@@ -74,7 +74,6 @@ struct vk_device {
     uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
-    uint32_t *modules;                   /* SPIR-V of all shaders */
     VkPipelineCache pipelines;           /* none: it could not be made, and is not needed */
     char *cache_dir;                     /* or NULL */
     size_t kept_bytes;                   /* of what the driver was given */
@@ -180,8 +179,12 @@ bool vk_hopeful(void);
 bl_status vk_answer(struct vk_device *device, VkResult result, const char *what) BL_MUST_USE;
 const char *vk_result_name(VkResult result);
 
-/* Fills device->modules, which device_close frees. */
-bl_status vk_modules_unpack(struct vk_device *device) BL_MUST_USE;
+/* modules.c: where a module is among the packed: in the row that begins at byte `row`, behind `first` words. */
+struct vk_code {
+    uint32_t row, first, words;
+};
+/* The module's SPIR-V; the caller frees it. */
+bl_status vk_module_unpack(const struct vk_code *code, uint32_t **out) BL_MUST_USE;
 /* What the driver has compiled, kept between runs in params->cache_dir. Nothing fails without. */
 void vk_cache_open(struct vk_device *device, const char *folder);
 void vk_cache_close(struct vk_device *device);
