@@ -44,14 +44,19 @@ uint group()
     return gl_LocalInvocationID.x / LANES;
 }
 
+float half_mean(float sum, uint blocks)
+{
+    precise float limit = 0.5 * (sum / float(blocks));
+    return limit;
+}
+
 /* Above this d a block of the row is dominant. */
 float limit_of(uint x, uint blocks)
 {
     precise float sum = 0.0;
     for (uint b = 0; b < blocks; b++)
         sum = sum + F(X(x + b * Q8_WORDS));
-    precise float limit = 0.5 * (sum / float(blocks));
-    return limit;
+    return half_mean(sum, blocks);
 }
 
 void store_output(uint output_, uint row, float acc)

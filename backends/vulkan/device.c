@@ -268,6 +268,8 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
     device->memory = memory.memoryProperties;
     device->budget = extensions.budget;
     snprintf(device->name, sizeof device->name, "%s", properties.properties.deviceName);
+    if ((subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT))
+        device->subgroup = subgroup.subgroupSize;
     find_features(device, &extensions, &features);
     device->dot = features.dot.shaderIntegerDotProduct;
     device->timeline = features.timeline.timelineSemaphore;
