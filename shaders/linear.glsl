@@ -21,6 +21,15 @@ uint side = 0; /* 0: gate, 1: up; known wherever it is used */
 #endif
 #define X(i) B1(i)
 #endif
+#ifdef SHORTS /* the same bytes as bindings 2 and 3 */
+layout(set = 0, binding = 2) readonly buffer Shorts2 { uint16_t h[]; } s2;
+layout(set = 0, binding = 3) readonly buffer Shorts3 { uint16_t h[]; } s3;
+#ifdef GLU
+#define W_SHORT(i) uint(side == 0 ? s2.h[2 * push.at[2] + (i)] : s3.h[2 * push.at[3] + (i)])
+#else
+#define W_SHORT(i) uint(s2.h[2 * push.at[2] + (i)])
+#endif
+#endif
 #ifndef XQ
 #include "unpack.glsl"
 #endif

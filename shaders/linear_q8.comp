@@ -6,6 +6,9 @@
 #ifdef DOT4
 #extension GL_EXT_spirv_intrinsics : require
 #endif
+#ifdef SHORTS
+#extension GL_EXT_shader_16bit_storage : require
+#endif
 #ifdef SUBGROUP
 #extension GL_KHR_shader_subgroup_shuffle : require
 #endif
@@ -48,7 +51,7 @@ void add_up(uint o0, uint r0, uint m, float limit[8], out vec4 sums[8])
                 w3 = load_weights(min(o0 + 3, n - 1) * bytes, b);
             } else {
                 uvec4 at = min(uvec4(o0, o0 + 1, o0 + 2, o0 + 3), n - 1) * bytes + b * BLOCK_BYTES;
-                Words s0 = load_words(at.x / 4), s1 = load_words(at.y / 4), s2 = load_words(at.z / 4), s3 = load_words(at.w / 4);
+                Words s0 = load_words(at.x), s1 = load_words(at.y), s2 = load_words(at.z), s3 = load_words(at.w);
                 w0 = weights_of_block(unpack_small(at.x, s0));
                 w1 = weights_of_block(unpack_small(at.y, s1));
                 w2 = weights_of_block(unpack_small(at.z, s2));

@@ -7,6 +7,9 @@
 #ifdef DOT4
 #extension GL_EXT_spirv_intrinsics : require
 #endif
+#ifdef SHORTS
+#extension GL_EXT_shader_16bit_storage : require
+#endif
 #include "common.glsl"
 #include "linear.glsl"
 #include "dot_q8.glsl"

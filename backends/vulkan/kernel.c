@@ -9,13 +9,14 @@
 /* A module, or one per weight format. */
 #define CODE(name) {SPIRV_##name}
 
-/* By format. "_solo": made for one lane per output. "_dot": with products of packed bytes. "_texels": reads texels. "_subgroup": lanes shuffle. "_glu": ends
- * in a GLU. */
+/* By format. "_solo": made for one lane per output. "_dot": with products of packed bytes. "_texels": reads texels. "_subgroup": lanes shuffle. "_shorts": that,
+ * packed bytes and halves of words. "_glu": ends in a GLU. */
 #define OF_QUANTS(X, NAME, name)                                                                                                                          \
     X(linear_q8, , NAME, name) X(linear_q8, _glu, NAME, name) X(linear_q8, _solo, NAME, name) X(linear_q8, _texels, NAME, name)                            \
     X(linear_q8, _dot, NAME, name) X(linear_q8, _dot_glu, NAME, name) X(linear_q8, _subgroup, NAME, name) X(linear_q8, _subgroup_glu, NAME, name)          \
     X(linear_q8, _subgroup_dot, NAME, name) X(linear_q8, _subgroup_dot_glu, NAME, name) X(tile_q8, , NAME, name) X(tile_q8, _glu, NAME, name)              \
-    X(tile_q8, _dot, NAME, name) X(tile_q8, _dot_glu, NAME, name)
+    X(tile_q8, _dot, NAME, name) X(tile_q8, _dot_glu, NAME, name) X(linear_q8, _shorts, NAME, name) X(linear_q8, _shorts_glu, NAME, name)                  \
+    X(tile_q8, _shorts, NAME, name) X(tile_q8, _shorts_glu, NAME, name)
 enum {
 #define SHADER(shader, end, NAME, name) shader##end,
     OF_QUANTS(SHADER, , )
@@ -58,7 +59,7 @@ static const struct vk_code linear_xq_q8_solo = CODE(linear_xq_q8_solo), linear_
 static const struct vk_code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
                          rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
 
-enum way { SOFTWARE, HARDWARE, HARDWARE_DOT, SOFTWARE_TEXELS, SUBGROUP, SUBGROUP_DOT };
+enum way { SOFTWARE, HARDWARE, HARDWARE_DOT, SOFTWARE_TEXELS, SUBGROUP, SUBGROUP_DOT, SHORTS };
 
 /* How the invocations of a workgroup share the outputs of a matrix product: how many there are, how many neighbours share outputs, how many
  * outputs those have, and of how many rows. Attention: positions instead of outputs. */
@@ -75,7 +76,9 @@ struct shape {
  * SOFTWARE_TEXELS: for processors again, where texels are faster to read than storage buffers.
  * SUBGROUP, SUBGROUP_DOT: as HARDWARE and HARDWARE_DOT, but neighbours shuffle what they exchange, without shared memory and barriers
  * (shaders/exchange.glsl). With smaller subgroups than 16 fewer neighbours share. Tiles exchange nothing and norms have one exchange with all
- * invocations of their workgroup, so neither is here. */
+ * invocations of their workgroup, so neither is here.
+ * SHORTS: as SUBGROUP_DOT, tiles as HARDWARE_DOT, but blocks that begin within words (18, 22, 34, 110, 210 bytes) are read by halves of words
+ * (VK_KHR_16bit_storage) where the others read words and put them together. */
 enum {
     WITH_GLU = 0x100, /* added to the op of a linear: its end is a GLU, so a workgroup makes whole blocks of 32 outputs */
     OF_XQ = 0x200     /* to that of a key with X-bit weights */
@@ -89,13 +92,14 @@ static const struct row {
 } rows[] = {
 #define Q(name) of_quants[name]
     {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_1, true, 0, {0},
-     {Q(linear_q8_solo), Q(linear_q8), Q(linear_q8_dot), Q(linear_q8_texels), Q(linear_q8_subgroup), Q(linear_q8_subgroup_dot)},
-     {{16, 1, 4, 1}, {64, 16, 4, 1}, {64, 16, 4, 1}, {8, 1, 4, 1}, {64, 16, 4, 1}, {64, 16, 4, 1}}},
+     {Q(linear_q8_solo), Q(linear_q8), Q(linear_q8_dot), Q(linear_q8_texels), Q(linear_q8_subgroup), Q(linear_q8_subgroup_dot), Q(linear_q8_shorts)},
+     {{16, 1, 4, 1}, {64, 16, 4, 1}, {64, 16, 4, 1}, {8, 1, 4, 1}, {64, 16, 4, 1}, {64, 16, 4, 1}, {64, 16, 4, 1}}},
     {BL_OP_MATVEC, BL_FMT_Q8, BL_ROWS_8, true, 0, {0},
-     {Q(linear_q8_solo), Q(linear_q8), Q(linear_q8_dot), Q(linear_q8_texels), Q(linear_q8_subgroup), Q(linear_q8_subgroup_dot)},
-     {{16, 1, 4, 8}, {32, 16, 4, 8}, {32, 16, 4, 8}, {16, 1, 4, 8}, {64, 16, 4, 8}, {64, 16, 4, 8}}},
+     {Q(linear_q8_solo), Q(linear_q8), Q(linear_q8_dot), Q(linear_q8_texels), Q(linear_q8_subgroup), Q(linear_q8_subgroup_dot), Q(linear_q8_shorts)},
+     {{16, 1, 4, 8}, {32, 16, 4, 8}, {32, 16, 4, 8}, {16, 1, 4, 8}, {64, 16, 4, 8}, {64, 16, 4, 8}, {64, 16, 4, 8}}},
     {BL_OP_MATMUL, BL_FMT_Q8, 0, true, 0, {0},
-     {Q(linear_q8_solo), Q(tile_q8), Q(tile_q8_dot), Q(linear_q8_texels)}, {{16, 1, 4, 8}, {64, 8, 4, 32}, {64, 8, 4, 32}, {16, 1, 4, 8}}},
+     {Q(linear_q8_solo), Q(tile_q8), Q(tile_q8_dot), Q(linear_q8_texels), [SHORTS] = Q(tile_q8_shorts)},
+     {{16, 1, 4, 8}, {64, 8, 4, 32}, {64, 8, 4, 32}, {16, 1, 4, 8}, [SHORTS] = {64, 8, 4, 32}}},
     {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_1, true, 0, {0},
      {linear_f32_solo, linear_f32, [SUBGROUP] = linear_f32_subgroup}, {{8, 1, 1, 1}, {64, 8, 1, 1}, [SUBGROUP] = {64, 8, 1, 1}}},
     {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_8, true, 0, {0},
@@ -103,13 +107,14 @@ static const struct row {
     {BL_OP_MATMUL, BL_FMT_F32, 0, true, 0, {0},
      {linear_f32_solo, linear_f32, [SUBGROUP] = linear_f32_subgroup}, {{8, 1, 1, 8}, {64, 8, 1, 8}, [SUBGROUP] = {64, 8, 1, 8}}},
     {BL_OP_MATVEC | WITH_GLU, BL_FMT_Q8, BL_ROWS_1, true, 0, {0},
-     {[HARDWARE] = Q(linear_q8_glu), Q(linear_q8_dot_glu), [SUBGROUP] = Q(linear_q8_subgroup_glu), Q(linear_q8_subgroup_dot_glu)},
-     {[HARDWARE] = {128, 16, 4, 1}, {128, 16, 4, 1}, [SUBGROUP] = {128, 16, 4, 1}, {128, 16, 4, 1}}},
+     {[HARDWARE] = Q(linear_q8_glu), Q(linear_q8_dot_glu), [SUBGROUP] = Q(linear_q8_subgroup_glu), Q(linear_q8_subgroup_dot_glu), Q(linear_q8_shorts_glu)},
+     {[HARDWARE] = {128, 16, 4, 1}, {128, 16, 4, 1}, [SUBGROUP] = {128, 16, 4, 1}, {128, 16, 4, 1}, {128, 16, 4, 1}}},
     {BL_OP_MATVEC | WITH_GLU, BL_FMT_Q8, BL_ROWS_8, true, 0, {0},
-     {[HARDWARE] = Q(linear_q8_glu), Q(linear_q8_dot_glu), [SUBGROUP] = Q(linear_q8_subgroup_glu), Q(linear_q8_subgroup_dot_glu)},
-     {[HARDWARE] = {64, 8, 4, 4}, {64, 8, 4, 4}, [SUBGROUP] = {128, 16, 4, 4}, {128, 16, 4, 4}}},
+     {[HARDWARE] = Q(linear_q8_glu), Q(linear_q8_dot_glu), [SUBGROUP] = Q(linear_q8_subgroup_glu), Q(linear_q8_subgroup_dot_glu), Q(linear_q8_shorts_glu)},
+     {[HARDWARE] = {64, 8, 4, 4}, {64, 8, 4, 4}, [SUBGROUP] = {128, 16, 4, 4}, {128, 16, 4, 4}, {128, 16, 4, 4}}},
     {BL_OP_MATMUL | WITH_GLU, BL_FMT_Q8, 0, true, 0, {0},
-     {[HARDWARE] = Q(tile_q8_glu), Q(tile_q8_dot_glu)}, {[HARDWARE] = {64, 8, 4, 32}, {64, 8, 4, 32}}},
+     {[HARDWARE] = Q(tile_q8_glu), Q(tile_q8_dot_glu), [SHORTS] = Q(tile_q8_shorts_glu)},
+     {[HARDWARE] = {64, 8, 4, 32}, {64, 8, 4, 32}, [SHORTS] = {64, 8, 4, 32}}},
     {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_1, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 1}, {64, 8, 1, 1}, {0}, {8, 1, 4, 1}}},
     {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_8, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 8}, {64, 8, 1, 8}, {0}, {8, 1, 4, 8}}},
     {BL_OP_MATMUL | OF_XQ, BL_FMT_Q8, 0, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 8}, {64, 8, 1, 8}, {0}, {8, 1, 4, 8}}},
@@ -135,10 +140,11 @@ static const struct row {
 #undef Q
 enum { SUBGROUP_LEAST = 4, N_ROWS = sizeof rows / sizeof rows[0] };
 
-static bool is_subgroup(uint32_t way)
-{
-    return way == SUBGROUP || way == SUBGROUP_DOT;
-}
+/* What a way needs of a device. */
+enum { NEEDS_DOT = 1, NEEDS_TEXELS = 2, NEEDS_SHUFFLE = 4, NEEDS_SHORTS = 8 };
+static const uint8_t needs[VK_WAYS] = {
+    [HARDWARE_DOT] = NEEDS_DOT, [SOFTWARE_TEXELS] = NEEDS_TEXELS, [SUBGROUP] = NEEDS_SHUFFLE, [SUBGROUP_DOT] = NEEDS_SHUFFLE | NEEDS_DOT,
+    [SHORTS] = NEEDS_SHUFFLE | NEEDS_DOT | NEEDS_SHORTS};
 
 static uint32_t find_row(struct bl_kernel_key key)
 {
@@ -168,11 +174,12 @@ bl_status vk_layout_create(struct vk_device *device)
     return vk_answer(device, device->fns.CreatePipelineLayout(device->handle, &layout, NULL, &device->layout), "vkCreatePipelineLayout");
 }
 
-/* Of the ways with subgroups a product of q8 fits as many neighbours as the device has; the others are made for so many as the table says. */
+/* Of the ways with subgroups a product of q8 has at most as many neighbours as a subgroup; the others are made for so many
+ * as the table says, and tiles (more than 8 rows) do not shuffle. */
 static struct shape shape_of(const struct vk_device *device, const struct row *row, uint32_t way)
 {
     struct shape shape = row->shape[way];
-    if (is_subgroup(way) && row->activation == BL_FMT_Q8 && shape.lanes > device->subgroup)
+    if ((needs[way] & NEEDS_SHUFFLE) && row->activation == BL_FMT_Q8 && shape.rows <= 8 && shape.lanes > device->subgroup)
         shape.lanes = device->subgroup;
     return shape;
 }
@@ -187,10 +194,12 @@ static uint32_t way_of(const struct vk_device *device, struct bl_kernel_key key,
 
 static bool has_way(const struct vk_device *device, const struct row *row, uint32_t way)
 {
-    if (way >= VK_WAYS || !row->code[way] || ((way == HARDWARE_DOT || way == SUBGROUP_DOT) && !device->dot) || (way == SOFTWARE_TEXELS && !device->texels))
+    if (way >= VK_WAYS || !row->code[way])
         return false;
+    const uint32_t there = (device->dot ? NEEDS_DOT : 0) | (device->texels ? NEEDS_TEXELS : 0) | (device->subgroup ? NEEDS_SHUFFLE : 0) |
+                           (device->shorts ? NEEDS_SHORTS : 0);
     const uint32_t lanes = shape_of(device, row, way).lanes;
-    return !is_subgroup(way) || (lanes >= SUBGROUP_LEAST && lanes <= device->subgroup);
+    return !(needs[way] & ~there) && (!(needs[way] & NEEDS_SHUFFLE) || row->shape[way].rows > 8 || (lanes >= SUBGROUP_LEAST && lanes <= device->subgroup));
 }
 
 static bl_status make_pipeline(struct vk_device *device, const struct row *row, uint32_t way, uint32_t format, bool q8, VkPipeline *out)
