@@ -107,10 +107,9 @@ static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceL
 /* Extensions that are used where the device has them. */
 #define EXTENSIONS(X) X(import, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME) X(budget, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) \
     X(dot, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) X(timeline, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME) \
-    X(shorts, VK_KHR_16BIT_STORAGE_EXTENSION_NAME)
+    X(shorts, VK_KHR_16BIT_STORAGE_EXTENSION_NAME) X(half, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME)
 /* And those that are not, with the reason. */
 #define UNUSED(X)                                                                                                             \
-    X(half, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, "arithmetic of 16 bits (every sum is one of 32, so that all devices agree)") \
     X(store8, VK_KHR_8BIT_STORAGE_EXTENSION_NAME, "storage of 8 bits (a word holds four weights, read once)")                    \
     X(matrix, "VK_KHR_cooperative_matrix", "cooperative matrices (their sums have no order)")
 struct extensions {
@@ -120,7 +119,7 @@ struct extensions {
 #define EXTENSION(field, text, why) bool field;
     UNUSED(EXTENSION)
 #undef EXTENSION
-    const char *names[8];
+    const char *names[8]; /* as many as EXTENSIONS has, or more */
     uint32_t n;
 };
 
@@ -155,6 +154,7 @@ struct features {
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot;
     VkPhysicalDeviceTimelineSemaphoreFeaturesKHR timeline;
     VkPhysicalDevice16BitStorageFeatures shorts;
+    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR half;
 };
 
 /* Links the structs that the device knows. */
@@ -163,7 +163,8 @@ static void find_features(const struct vk_device *device, const struct extension
     *out = (struct features){.base.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                              .dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
                              .timeline.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES_KHR,
-                             .shorts.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES};
+                             .shorts.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
+                             .half.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR};
     if (extensions->dot) {
         out->dot.pNext = out->base.pNext;
         out->base.pNext = &out->dot;
@@ -176,8 +177,13 @@ static void find_features(const struct vk_device *device, const struct extension
         out->shorts.pNext = out->base.pNext;
         out->base.pNext = &out->shorts;
     }
+    if (extensions->half) {
+        out->half.pNext = out->base.pNext;
+        out->base.pNext = &out->half;
+    }
     device->instance.GetPhysicalDeviceFeatures2(device->physical, &out->base);
-    out->base.features = (VkPhysicalDeviceFeatures){0}; /* none of these, and of those of 16 bits one */
+    out->base.features = (VkPhysicalDeviceFeatures){0}; /* none of these, and of those of 16 bits two */
+    out->half.shaderInt8 = VK_FALSE;
     out->shorts.uniformAndStorageBuffer16BitAccess = out->shorts.storagePushConstant16 = out->shorts.storageInputOutput16 = VK_FALSE;
 }
 
@@ -236,6 +242,7 @@ static void describe_facts(struct vk_device *device, const VkPhysicalDevicePrope
                 {device->dot, "dots of packed bytes where they win the race", "dots of packed bytes"},
                 {device->subgroup != 0, shuffles, "shuffles within subgroups"},
                 {device->shorts, "halves of words where they win", "storage of 16 bits"},
+                {device->half, "half floats for many rows where they win (not with --deterministic)", "arithmetic of half floats"},
                 {device->texels || !caps->software, device->texels ? "texels" : NULL, "texels of whole matrices (weights are read by the word)"}};
     for (size_t u = 0; u < sizeof used / sizeof used[0]; u++)
         if (used[u].there && used[u].what)
@@ -286,6 +293,7 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
     find_features(device, &extensions, &features);
     device->dot = features.dot.shaderIntegerDotProduct;
     device->timeline = features.timeline.timelineSemaphore;
+    device->half = features.half.shaderFloat16;
     device->shorts = features.shorts.storageBuffer16BitAccess;
     BL_TRY(choose_family(device, limits));
     BL_TRY(create_device(device, &extensions, &features));
@@ -316,6 +324,7 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
         .max_binding_bytes = most,
         .buffer_alignment = 4,
         .n_ways = VK_WAYS,
+        .ways_inexact = 1u << VK_WAY_HALF,
         .coherent = true,
         .timestamps = device->ns_per_tick > 0,
         .software = software,

@@ -16,7 +16,7 @@
     X(linear_q8, _dot, NAME, name) X(linear_q8, _dot_glu, NAME, name) X(linear_q8, _subgroup, NAME, name) X(linear_q8, _subgroup_glu, NAME, name)          \
     X(linear_q8, _subgroup_dot, NAME, name) X(linear_q8, _subgroup_dot_glu, NAME, name) X(tile_q8, , NAME, name) X(tile_q8, _glu, NAME, name)              \
     X(tile_q8, _dot, NAME, name) X(tile_q8, _dot_glu, NAME, name) X(linear_q8, _shorts, NAME, name) X(linear_q8, _shorts_glu, NAME, name)                  \
-    X(tile_q8, _shorts, NAME, name) X(tile_q8, _shorts_glu, NAME, name)
+    X(tile_q8, _shorts, NAME, name) X(tile_q8, _shorts_glu, NAME, name) X(tile_q8, _half, NAME, name) X(tile_q8, _half_glu, NAME, name)
 enum {
 #define SHADER(shader, end, NAME, name) shader##end,
     OF_QUANTS(SHADER, , )
@@ -59,7 +59,8 @@ static const struct vk_code linear_xq_q8_solo = CODE(linear_xq_q8_solo), linear_
 static const struct vk_code binary = CODE(binary), glu = CODE(glu), norm = CODE(norm), quantize = CODE(quantize), rope = CODE(rope),
                          rope_table = CODE(rope_table), select_rows = CODE(select), unary = CODE(unary);
 
-enum way { SOFTWARE, HARDWARE, HARDWARE_DOT, SOFTWARE_TEXELS, SUBGROUP, SUBGROUP_DOT, SHORTS };
+enum way { SOFTWARE, HARDWARE, HARDWARE_DOT, SOFTWARE_TEXELS, SUBGROUP, SUBGROUP_DOT, SHORTS, HALF };
+_Static_assert(HALF + 1 == VK_WAY_HALF && VK_WAY_HALF == VK_WAYS, "a key's tuning is a way plus one");
 
 /* How the invocations of a workgroup share the outputs of a matrix product: how many there are, how many neighbours share outputs, how many
  * outputs those have, and of how many rows. Attention: positions instead of outputs. */
@@ -78,7 +79,8 @@ struct shape {
  * (shaders/exchange.glsl). With smaller subgroups than 16 fewer neighbours share. Tiles exchange nothing and norms have one exchange with all
  * invocations of their workgroup, so neither is here.
  * SHORTS: as SUBGROUP_DOT, tiles as HARDWARE_DOT, but blocks that begin within words (18, 22, 34, 110, 210 bytes) are read by halves of words
- * (VK_KHR_16bit_storage) where the others read words and put them together. */
+ * (VK_KHR_16bit_storage) where the others read words and put them together.
+ * HALF: tiles of half floats (VK_KHR_shader_float16_int8, shaders/tile_half.glsl), the only way whose bits are not those of the others: caps tell it. */
 enum {
     WITH_GLU = 0x100, /* added to the op of a linear: its end is a GLU, so a workgroup makes whole blocks of 32 outputs */
     OF_XQ = 0x200     /* to that of a key with X-bit weights */
@@ -98,8 +100,8 @@ static const struct row {
      {Q(linear_q8_solo), Q(linear_q8), Q(linear_q8_dot), Q(linear_q8_texels), Q(linear_q8_subgroup), Q(linear_q8_subgroup_dot), Q(linear_q8_shorts)},
      {{16, 1, 4, 8}, {32, 16, 4, 8}, {32, 16, 4, 8}, {16, 1, 4, 8}, {64, 16, 4, 8}, {64, 16, 4, 8}, {64, 16, 4, 8}}},
     {BL_OP_MATMUL, BL_FMT_Q8, 0, true, 0, {0},
-     {Q(linear_q8_solo), Q(tile_q8), Q(tile_q8_dot), Q(linear_q8_texels), [SHORTS] = Q(tile_q8_shorts)},
-     {{16, 1, 4, 8}, {64, 8, 4, 32}, {64, 8, 4, 32}, {16, 1, 4, 8}, [SHORTS] = {64, 8, 4, 32}}},
+     {Q(linear_q8_solo), Q(tile_q8), Q(tile_q8_dot), Q(linear_q8_texels), [SHORTS] = Q(tile_q8_shorts), Q(tile_q8_half)},
+     {{16, 1, 4, 8}, {64, 8, 4, 32}, {64, 8, 4, 32}, {16, 1, 4, 8}, [SHORTS] = {64, 8, 4, 32}, {64, 8, 4, 32}}},
     {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_1, true, 0, {0},
      {linear_f32_solo, linear_f32, [SUBGROUP] = linear_f32_subgroup}, {{8, 1, 1, 1}, {64, 8, 1, 1}, [SUBGROUP] = {64, 8, 1, 1}}},
     {BL_OP_MATVEC, BL_FMT_F32, BL_ROWS_8, true, 0, {0},
@@ -113,8 +115,8 @@ static const struct row {
      {[HARDWARE] = Q(linear_q8_glu), Q(linear_q8_dot_glu), [SUBGROUP] = Q(linear_q8_subgroup_glu), Q(linear_q8_subgroup_dot_glu), Q(linear_q8_shorts_glu)},
      {[HARDWARE] = {64, 8, 4, 4}, {64, 8, 4, 4}, [SUBGROUP] = {128, 16, 4, 4}, {128, 16, 4, 4}, {128, 16, 4, 4}}},
     {BL_OP_MATMUL | WITH_GLU, BL_FMT_Q8, 0, true, 0, {0},
-     {[HARDWARE] = Q(tile_q8_glu), Q(tile_q8_dot_glu), [SHORTS] = Q(tile_q8_shorts_glu)},
-     {[HARDWARE] = {64, 8, 4, 32}, {64, 8, 4, 32}, [SHORTS] = {64, 8, 4, 32}}},
+     {[HARDWARE] = Q(tile_q8_glu), Q(tile_q8_dot_glu), [SHORTS] = Q(tile_q8_shorts_glu), Q(tile_q8_half_glu)},
+     {[HARDWARE] = {64, 8, 4, 32}, {64, 8, 4, 32}, [SHORTS] = {64, 8, 4, 32}, {64, 8, 4, 32}}},
     {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_1, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 1}, {64, 8, 1, 1}, {0}, {8, 1, 4, 1}}},
     {BL_OP_MATVEC | OF_XQ, BL_FMT_Q8, BL_ROWS_8, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 8}, {64, 8, 1, 8}, {0}, {8, 1, 4, 8}}},
     {BL_OP_MATMUL | OF_XQ, BL_FMT_Q8, 0, false, 0, {0}, {&linear_xq_q8_solo, &linear_xq_q8, NULL, &linear_xq_q8_texels}, {{8, 1, 4, 8}, {64, 8, 1, 8}, {0}, {8, 1, 4, 8}}},
@@ -141,10 +143,10 @@ static const struct row {
 enum { SUBGROUP_LEAST = 4, N_ROWS = sizeof rows / sizeof rows[0] };
 
 /* What a way needs of a device. */
-enum { NEEDS_DOT = 1, NEEDS_TEXELS = 2, NEEDS_SHUFFLE = 4, NEEDS_SHORTS = 8 };
+enum { NEEDS_DOT = 1, NEEDS_TEXELS = 2, NEEDS_SHUFFLE = 4, NEEDS_SHORTS = 8, NEEDS_HALF = 16 };
 static const uint8_t needs[VK_WAYS] = {
     [HARDWARE_DOT] = NEEDS_DOT, [SOFTWARE_TEXELS] = NEEDS_TEXELS, [SUBGROUP] = NEEDS_SHUFFLE, [SUBGROUP_DOT] = NEEDS_SHUFFLE | NEEDS_DOT,
-    [SHORTS] = NEEDS_SHUFFLE | NEEDS_DOT | NEEDS_SHORTS};
+    [SHORTS] = NEEDS_SHUFFLE | NEEDS_DOT | NEEDS_SHORTS, [HALF] = NEEDS_HALF};
 
 static uint32_t find_row(struct bl_kernel_key key)
 {
@@ -197,7 +199,7 @@ static bool has_way(const struct vk_device *device, const struct row *row, uint3
     if (way >= VK_WAYS || !row->code[way])
         return false;
     const uint32_t there = (device->dot ? NEEDS_DOT : 0) | (device->texels ? NEEDS_TEXELS : 0) | (device->subgroup ? NEEDS_SHUFFLE : 0) |
-                           (device->shorts ? NEEDS_SHORTS : 0);
+                           (device->shorts ? NEEDS_SHORTS : 0) | (device->half ? NEEDS_HALF : 0);
     const uint32_t lanes = shape_of(device, row, way).lanes;
     return !(needs[way] & ~there) && (!(needs[way] & NEEDS_SHUFFLE) || row->shape[way].rows > 8 || (lanes >= SUBGROUP_LEAST && lanes <= device->subgroup));
 }

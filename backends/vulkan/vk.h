@@ -28,7 +28,8 @@ struct vk_device_fns {
 #include "vk_fns.def"
 };
 
-#define VK_WAYS 7u /* kernel.c tells them */
+#define VK_WAYS 8u /* kernel.c tells them */
+#define VK_WAY_HALF 8u /* as a key's tuning: the way that is not exact */
 #define VK_BINDINGS 6u /* storage buffers per shader: what every device has, and what every op but a grouped linear needs */
 #define VK_TEXELS 2u /* more bindings of the way with texels: bindings 2 and 1 once more */
 /* The push constants of every shader. */
@@ -69,7 +70,8 @@ struct vk_device {
     bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
     uint32_t subgroup;                   /* invocations of one; 0: they cannot shuffle */
-    bool dot, texels, shorts;            /* packed bytes are multiplied; any binding may be read as texels, too; halves of words are read */
+    bool dot, texels, shorts, half;      /* packed bytes are multiplied; any binding may be read as texels, too; halves of words are read; half floats are
+                                            computed with */
     double ns_per_tick;                  /* of time stamps; 0: there are none */
     uint64_t stamp_mask;
     uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
