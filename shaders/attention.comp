@@ -3,12 +3,19 @@
  * values are shared out. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#ifdef SUBGROUP
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
 #include "common.glsl"
 #include "math.glsl"
 #include "q8.glsl"
 layout(local_size_x_id = 3) in; /* 32 or 128 */
 layout(constant_id = 4) const uint PARTS = 1; /* invocations of a position */
 const uint HEAD_MOST = 1024; /* as the graph's limit */
+#ifdef SUBGROUP
+const uint LANES = PARTS;
+#include "exchange.glsl"
+#endif
 shared float acc[HEAD_MOST], total[HEAD_MOST], scores[32 * PARTS], weights[32];
 
 float key(uint i)
@@ -58,22 +65,26 @@ void main()
         uint place = (page_of(row, page * KV_PAGE) * n_head_kv + head / (n_head / n_head_kv)) * KV_PAGE;
         uint j0 = page == first_page ? begin % KV_PAGE : 0, j1 = page == last_page ? position % KV_PAGE + 1 : KV_PAGE;
         bool is_in = j >= j0 && j < j1;
+#ifdef SUBGROUP
+        precise float product = tree_of(is_in ? dot_part(q, (place + j) * P(ATTENTION_D_K), me % PARTS) : 0.0, PARTS);
+#else
         if (is_in)
             scores[PARTS == 1 ? me : me % 4 * 32 + j] = dot_part(q, (place + j) * P(ATTENTION_D_K), me % PARTS);
         if (PARTS == 4)
             barrier();
+        precise float product = 0.0;
+        if (is_in)
+            product = PARTS == 1 ? scores[j] : (scores[j] + scores[64 + j]) + (scores[32 + j] + scores[96 + j]);
+        if (PARTS == 4)
+            barrier();
+#endif
         precise float s = 0.0;
         if (is_in) {
-            precise float product = scores[j];
-            if (PARTS == 4)
-                product = (scores[j] + scores[64 + j]) + (scores[32 + j] + scores[96 + j]);
             s = product * F(P(ATTENTION_SCALE));
             precise float softcap = F(P(ATTENTION_SOFTCAP));
             if (softcap > 0.0)
                 s = softcap * tanh_f32(s / softcap);
         }
-        if (PARTS == 4)
-            barrier();
         if (me % PARTS == 0)
             scores[j] = s;
         barrier();

@@ -21,6 +21,15 @@ uint side = 0; /* 0: gate, 1: up; known wherever it is used */
 #endif
 #define X(i) B1(i)
 #endif
+#ifdef SHORTS /* the same bytes as bindings 2 and 3 */
+layout(set = 0, binding = 2) readonly buffer Shorts2 { uint16_t h[]; } s2;
+layout(set = 0, binding = 3) readonly buffer Shorts3 { uint16_t h[]; } s3;
+#ifdef GLU
+#define W_SHORT(i) uint(side == 0 ? s2.h[2 * push.at[2] + (i)] : s3.h[2 * push.at[3] + (i)])
+#else
+#define W_SHORT(i) uint(s2.h[2 * push.at[2] + (i)])
+#endif
+#endif
 #ifndef XQ
 #include "unpack.glsl"
 #endif
@@ -45,14 +54,19 @@ uint group()
     return gl_LocalInvocationID.x / LANES;
 }
 
+float limit_of_sum(float sum, uint blocks, float dominant)
+{
+    precise float limit = dominant * (sum / float(blocks));
+    return limit;
+}
+
 /* Above this d a block of the row is dominant. */
 float limit_of(uint x, uint blocks, float dominant)
 {
     precise float sum = 0.0;
     for (uint b = 0; b < blocks; b++)
         sum = sum + F(X(x + b * Q8_WORDS));
-    precise float limit = dominant * (sum / float(blocks));
-    return limit;
+    return limit_of_sum(sum, blocks, dominant);
 }
 
 void store_output(uint output_, uint row, float acc)

@@ -2,9 +2,16 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#ifdef SUBGROUP
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
 #include "common.glsl"
 #include "linear.glsl"
+#ifdef SUBGROUP
+#include "exchange.glsl"
+#else
 shared float partial[LANES > 1 ? gl_WorkGroupSize.x * ROWS : 1];
+#endif
 
 /* Columns c .. c + 3 of a row of floats; zeros past the end. */
 vec4 float_weights(uint row, uint c, uint k)
@@ -56,6 +63,9 @@ void main()
     }
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         precise float total;
+#ifdef SUBGROUP
+        total = tree_of(a[r].x, 8);
+#else
         if (LANES == 8) {
             uint at = (group() * ROWS + r) * 8;
             partial[at + lane()] = a[r].x;
@@ -65,6 +75,7 @@ void main()
         } else {
             total = ((a[r].x + b[r].x) + (a[r].z + b[r].z)) + ((a[r].y + b[r].y) + (a[r].w + b[r].w));
         }
+#endif
         if (lane() == 0 && o < n && r0 + r < m)
             store_output(o, r0 + r, total);
     }

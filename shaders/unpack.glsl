@@ -1,5 +1,5 @@
 /* unpack.glsl: 32 columns of a row of weights, for every format. Owns the block layouts for shaders; whoever includes it has defined W(i),
- * word i of the matrix. A row begins at an even byte. FORMAT is known when the pipeline is made: one branch of each is left.
+ * word i of the matrix, and with SHORTS W_SHORT(i), a half of one: blocks that begin within words are then read by halves. A row begins at an even byte. FORMAT is known when the pipeline is made: one branch of each is left.
  * weight = d * scale[h] * q + e * minimum[h], h = column / 16, e only where HAS_MIN; q is what unpack leaves less OFFSET. */
 struct Block {
     uvec4 q0, q1; /* columns 0..15 and 16..31, the first in the lowest byte; bytes with a sign in Q8_0, without elsewhere */
@@ -24,8 +24,19 @@ uint row_bytes(uint columns)
 
 uint short_at(uint at)
 {
+#ifdef SHORTS
+    return W_SHORT(at / 2);
+#else
     return W(at / 4) >> (at & 2u) * 8 & 0xffffu;
+#endif
 }
+
+#ifdef SHORTS
+uint word_at(uint at)
+{
+    return W_SHORT(at / 2) | W_SHORT(at / 2 + 1) << 16;
+}
+#endif
 
 uvec4 four_words(uint i)
 {
@@ -40,6 +51,13 @@ uvec4 four_words(uint i)
 /* 32 bytes from an even address; no word is read that has none of them. */
 void load_run(uint at, out uvec4 a, out uvec4 b)
 {
+#ifdef SHORTS
+    if (!IS_ALIGNED) {
+        a = uvec4(word_at(at), word_at(at + 4), word_at(at + 8), word_at(at + 12));
+        b = uvec4(word_at(at + 16), word_at(at + 20), word_at(at + 24), word_at(at + 28));
+        return;
+    }
+#endif
 #ifdef TEXELS
     uint w[10] = W_WINDOW(at / 4, IS_ALIGNED ? 8 : 9), last = w[8];
     a = uvec4(w[0], w[1], w[2], w[3]);
@@ -68,9 +86,18 @@ struct Words {
     uint w[10];
 };
 
-Words load_words(uint i)
+/* What the block that begins at byte `at` lies in. */
+Words load_words(uint at)
 {
     Words words;
+    uint i = at / 4;
+#ifdef SHORTS
+    if (!IS_ALIGNED) { /* as of a block that begins within a word */
+        words.w = uint[10](W_SHORT(at / 2) << 16, word_at(at + 2), word_at(at + 6), word_at(at + 10), word_at(at + 14), SMALL_WORDS > 5 ? word_at(at + 18) : 0,
+                           SMALL_WORDS > 6 ? word_at(at + 22) : 0, SMALL_WORDS > 6 ? word_at(at + 26) : 0, SMALL_WORDS > 6 ? word_at(at + 30) : 0, 0);
+        return words;
+    }
+#endif
 #ifdef TEXELS
     words.w = W_WINDOW(i, SMALL_WORDS);
 #else
@@ -83,7 +110,11 @@ Words load_words(uint i)
 Block unpack_small(uint at, Words words)
 {
     uint w[10] = words.w;
+#ifdef SHORTS
+    const bool is_split = false;
+#else
     bool is_split = !IS_ALIGNED && (at & 2u) == 0; /* what follows d begins in the middle of a word */
+#endif
     uint first = w[0], before = IS_Q5 ? w[1] : first;
     Block b;
     b.d = half_of(!IS_ALIGNED && !is_split ? first >> 16 : first & 0xffffu);
@@ -164,7 +195,7 @@ Block unpack(uint row, uint block)
     if (IS_K)
         return unpack_k(row + block / 8 * BLOCK_BYTES, block % 8);
     uint at = row + block * BLOCK_BYTES;
-    return unpack_small(at, load_words(at / 4));
+    return unpack_small(at, load_words(at));
 }
 
 /* Columns 4i .. 4i + 3. */

@@ -36,7 +36,6 @@ static void device_close(bl_device *base)
         device->fns.DestroyDevice(device->handle, NULL);
     }
     vk_instance_close(&device->instance);
-    free(device->modules);
     pthread_cond_destroy(&device->changed);
     pthread_mutex_destroy(&device->lock);
     pthread_mutex_destroy(&device->memory_lock);
@@ -107,12 +106,11 @@ static bl_status choose_family(struct vk_device *device, const VkPhysicalDeviceL
 
 /* Extensions that are used where the device has them. */
 #define EXTENSIONS(X) X(import, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME) X(budget, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) \
-    X(dot, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) X(timeline, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME)
+    X(dot, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) X(timeline, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME) \
+    X(shorts, VK_KHR_16BIT_STORAGE_EXTENSION_NAME) X(half, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME)
 /* And those that are not, with the reason. */
 #define UNUSED(X)                                                                                                             \
-    X(half, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME, "arithmetic of 16 bits (every sum is one of 32, so that all devices agree)") \
     X(store8, VK_KHR_8BIT_STORAGE_EXTENSION_NAME, "storage of 8 bits (a word holds four weights, read once)")                    \
-    X(store16, VK_KHR_16BIT_STORAGE_EXTENSION_NAME, "storage of 16 bits (the same)")                                             \
     X(matrix, "VK_KHR_cooperative_matrix", "cooperative matrices (their sums have no order)")
 struct extensions {
 #define EXTENSION(field, text) bool field;
@@ -121,7 +119,7 @@ struct extensions {
 #define EXTENSION(field, text, why) bool field;
     UNUSED(EXTENSION)
 #undef EXTENSION
-    const char *names[8];
+    const char *names[8]; /* as many as EXTENSIONS has, or more */
     uint32_t n;
 };
 
@@ -155,6 +153,8 @@ struct features {
     VkPhysicalDeviceFeatures2 base;
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot;
     VkPhysicalDeviceTimelineSemaphoreFeaturesKHR timeline;
+    VkPhysicalDevice16BitStorageFeatures shorts;
+    VkPhysicalDeviceShaderFloat16Int8FeaturesKHR half;
 };
 
 /* Links the structs that the device knows. */
@@ -162,7 +162,9 @@ static void find_features(const struct vk_device *device, const struct extension
 {
     *out = (struct features){.base.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                              .dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
-                             .timeline.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES_KHR};
+                             .timeline.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES_KHR,
+                             .shorts.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
+                             .half.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES_KHR};
     if (extensions->dot) {
         out->dot.pNext = out->base.pNext;
         out->base.pNext = &out->dot;
@@ -171,8 +173,18 @@ static void find_features(const struct vk_device *device, const struct extension
         out->timeline.pNext = out->base.pNext;
         out->base.pNext = &out->timeline;
     }
+    if (extensions->shorts) {
+        out->shorts.pNext = out->base.pNext;
+        out->base.pNext = &out->shorts;
+    }
+    if (extensions->half) {
+        out->half.pNext = out->base.pNext;
+        out->base.pNext = &out->half;
+    }
     device->instance.GetPhysicalDeviceFeatures2(device->physical, &out->base);
-    out->base.features = (VkPhysicalDeviceFeatures){0}; /* none of these */
+    out->base.features = (VkPhysicalDeviceFeatures){0}; /* none of these, and of those of 16 bits two */
+    out->half.shaderInt8 = VK_FALSE;
+    out->shorts.uniformAndStorageBuffer16BitAccess = out->shorts.storagePushConstant16 = out->shorts.storageInputOutput16 = VK_FALSE;
 }
 
 static bl_status create_device(struct vk_device *device, const struct extensions *extensions, const struct features *features)
@@ -212,12 +224,14 @@ static void BL_PRINTF(2, 3) tell(struct vk_device *device, const char *format, .
 }
 
 /* What it offers; then what is used, what is there and not used, what is missing. */
-static void describe_facts(struct vk_device *device, const VkPhysicalDeviceProperties *p, uint32_t subgroup, const struct extensions *extensions)
+static void describe_facts(struct vk_device *device, const VkPhysicalDeviceProperties *p, const struct extensions *extensions)
 {
     const bl_caps *caps = &device->base.caps;
     tell(device, "Vulkan %u.%u, bindings of %llu MB, %s; used: %u queue%s", VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
          (unsigned long long)caps->max_binding_bytes / 1000000, caps->unified ? "the host's memory" : "memory of its own", device->n_tracks,
          device->n_tracks > 1 ? "s" : "");
+    char shuffles[80];
+    snprintf(shuffles, sizeof shuffles, "shuffles within subgroups of %u where they win", device->subgroup);
     const struct {
         bool there;
         const char *what, *without;
@@ -226,17 +240,22 @@ static void describe_facts(struct vk_device *device, const VkPhysicalDevicePrope
                 {extensions->budget, "its word on free memory", "VK_EXT_memory_budget (free memory is guessed)"},
                 {caps->timestamps, "time stamps", "time stamps"},
                 {device->dot, "dots of packed bytes where they win the race", "dots of packed bytes"},
+                {device->subgroup != 0, shuffles, "shuffles within subgroups"},
+                {device->shorts, "halves of words where they win", "storage of 16 bits"},
+                {device->half, "half floats for many rows where they win (not with --deterministic)", "arithmetic of half floats"},
                 {device->texels || !caps->software, device->texels ? "texels" : NULL, "texels of whole matrices (weights are read by the word)"}};
     for (size_t u = 0; u < sizeof used / sizeof used[0]; u++)
         if (used[u].there && used[u].what)
             tell(device, ", %s", used[u].what);
-    tell(device, "; not used: subgroups of %u (sums keep an order)", subgroup);
-#define EXTENSION(field, text, why) \
-    if (extensions->field)          \
-        tell(device, ", %s", why);
+    const char *before = "; not used: ";
+#define EXTENSION(field, text, why)            \
+    if (extensions->field) {                   \
+        tell(device, "%s%s", before, why);     \
+        before = ", ";                         \
+    }
     UNUSED(EXTENSION)
 #undef EXTENSION
-    const char *before = "; missing: ";
+    before = "; missing: ";
     for (size_t u = 0; u < sizeof used / sizeof used[0]; u++)
         if (!used[u].there) {
             tell(device, "%s%s", before, used[u].without);
@@ -269,9 +288,13 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
     device->memory = memory.memoryProperties;
     device->budget = extensions.budget;
     snprintf(device->name, sizeof device->name, "%s", properties.properties.deviceName);
+    if ((subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT))
+        device->subgroup = subgroup.subgroupSize;
     find_features(device, &extensions, &features);
     device->dot = features.dot.shaderIntegerDotProduct;
     device->timeline = features.timeline.timelineSemaphore;
+    device->half = features.half.shaderFloat16;
+    device->shorts = features.shorts.storageBuffer16BitAccess;
     BL_TRY(choose_family(device, limits));
     BL_TRY(create_device(device, &extensions, &features));
     device->base.fns = &fns;
@@ -285,7 +308,6 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
     const bool unified = is_unified(&device->memory);
     if (extensions.import && unified && device->fns.GetMemoryHostPointerPropertiesEXT)
         device->import_alignment = host.minImportedHostPointerAlignment;
-    BL_TRY(vk_modules_unpack(device));
     BL_TRY(vk_layout_create(device));
     vk_cache_open(device, cache_dir);
     /* A descriptor begins at most offset_alignment before its binding. */
@@ -302,13 +324,14 @@ static bl_status start(struct vk_device *device, uint32_t index, const char *cac
         .max_binding_bytes = most,
         .buffer_alignment = 4,
         .n_ways = VK_WAYS,
+        .ways_inexact = 1u << VK_WAY_HALF,
         .coherent = true,
         .timestamps = device->ns_per_tick > 0,
         .software = software,
         .unified = unified,
     };
     snprintf(device->driver, sizeof device->driver, "%08x", properties.properties.driverVersion);
-    describe_facts(device, &properties.properties, subgroup.subgroupSize, &extensions);
+    describe_facts(device, &properties.properties, &extensions);
     return BL_OK;
 }
 

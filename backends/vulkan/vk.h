@@ -28,7 +28,8 @@ struct vk_device_fns {
 #include "vk_fns.def"
 };
 
-#define VK_WAYS 4u /* kernel.c: for processors, for GPUs, for GPUs that multiply packed bytes, for processors that fetch texels well */
+#define VK_WAYS 8u /* kernel.c tells them */
+#define VK_WAY_HALF 8u /* as a key's tuning: the way that is not exact */
 #define VK_BINDINGS 6u /* storage buffers per shader: what every device has, and what every op but a grouped linear needs */
 #define VK_TEXELS 2u /* more bindings of the way with texels: bindings 2 and 1 once more */
 /* The push constants of every shader. */
@@ -68,13 +69,14 @@ struct vk_device {
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE], facts[1024], driver[16];
     bool budget;                         /* VK_EXT_memory_budget */
     uint64_t offset_alignment;           /* of descriptors */
-    bool dot, texels;                    /* packed bytes are multiplied; any binding may be read as texels, too */
+    uint32_t subgroup;                   /* invocations of one; 0: they cannot shuffle */
+    bool dot, texels, shorts, half;      /* packed bytes are multiplied; any binding may be read as texels, too; halves of words are read; half floats are
+                                            computed with */
     double ns_per_tick;                  /* of time stamps; 0: there are none */
     uint64_t stamp_mask;
     uint64_t import_alignment;           /* of host memory; 0: without VK_EXT_external_memory_host */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
-    uint32_t *modules;                   /* SPIR-V of all shaders */
     VkPipelineCache pipelines;           /* none: it could not be made, and is not needed */
     char *cache_dir;                     /* or NULL */
     size_t kept_bytes;                   /* of what the driver was given */
@@ -180,8 +182,12 @@ bool vk_hopeful(void);
 bl_status vk_answer(struct vk_device *device, VkResult result, const char *what) BL_MUST_USE;
 const char *vk_result_name(VkResult result);
 
-/* Fills device->modules, which device_close frees. */
-bl_status vk_modules_unpack(struct vk_device *device) BL_MUST_USE;
+/* modules.c: where a module is among the packed: in the row that begins at byte `row`, behind `first` words. */
+struct vk_code {
+    uint32_t row, first, words;
+};
+/* The module's SPIR-V; the caller frees it. */
+bl_status vk_module_unpack(const struct vk_code *code, uint32_t **out) BL_MUST_USE;
 /* What the driver has compiled, kept between runs in params->cache_dir. Nothing fails without. */
 void vk_cache_open(struct vk_device *device, const char *folder);
 void vk_cache_close(struct vk_device *device);

@@ -46,11 +46,12 @@ static void cache_key(const struct bl_model_device *d, const char *what, char ke
 /* Which way each class of kernels is made, where there are several and what is found can be kept. */
 static bl_status find_ways(const bl_model *m, struct bl_model_device *d)
 {
-    char key[320], ways[BL_WAYS_TEXT];
+    char key[320], ways[BL_WAYS_TEXT], what[40];
     const bl_caps *caps = bl_device_caps(d->device);
     if (caps->n_ways < 2 || caps->software || !m->cache_dir)
         return BL_OK;
-    cache_key(d, m->deterministic ? "exact ways" : "ways", key);
+    snprintf(what, sizeof what, "%s of %u", m->deterministic ? "exact ways" : "ways", caps->n_ways); /* more ways: another race */
+    cache_key(d, what, key);
     if (bl_cache_get(m->cache_dir, key, ways, sizeof ways) && bl_device_use_ways(d->device, m->deterministic, ways))
         return BL_OK;
     BL_TRY(bl_device_tune(d->device, m->deterministic, ways));
