@@ -4,8 +4,10 @@ import ctypes
 import json
 import os
 import random
+import re
 import struct
 import unittest
+from xml.etree import ElementTree
 
 from support import FOLDER, path, run, tiny
 
@@ -73,6 +75,11 @@ class Compress(unittest.TestCase):
         self.made('mini', 'e.gguf', '--curve', size + ',' + more, '--state', path('mini.state'))
         self.assertEqual(read(path('e-%s.gguf' % size)), first)
         self.assertGreater(os.path.getsize(path('e-%s.gguf' % more)), len(first))
+        lines = self.line.split('\n')
+        self.assertEqual(len(lines), 4) # a heading, two files
+        self.assertTrue(lines[1].split()[0] == str(len(first)) and lines[1].endswith(path('e-%s.gguf' % size)), lines[1])
+        picture = ElementTree.parse(path('e.gguf.curve.svg')).getroot()
+        self.assertEqual(len(picture.findall('{http://www.w3.org/2000/svg}circle')), 2)
         self.refused(['mini.state'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '9', '--state', path('mini.state'))
 
     def test_baselines(self):
@@ -134,9 +141,35 @@ class Compress(unittest.TestCase):
         self.refused(['No such file'], path('missing.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['missing/x.gguf', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
 
+    def test_most_divergence(self):
+        smaller = 0
+        for most in ('0.3', '0.05'):
+            out = self.made('mini', 'kld.gguf', '--max-kld', most)
+            meta = json.loads(run('inspect', out, '--json')[1])['metadata']
+            self.assertLessEqual(meta['xq.kl_valid'], float(most))
+            self.assertGreater(os.path.getsize(out), smaller)
+            smaller = os.path.getsize(out)
+            self.assertEqual(run('verify', out)[0], 0)
+        code, text, errors = compress(tiny('mini'), '-o', path('kld.gguf'), '--max-kld', '0.3')
+        self.assertIn('try 1: ', errors)
+        out = self.made('llama', 'kld.gguf', '--max-kld', '0.2')
+        kl = json.loads(run('inspect', out, '--json')[1])['metadata']['xq.kl_valid']
+        self.assertTrue(0.15 < kl <= 0.2, kl)
+        os.unlink(path('kld.gguf'))
+        self.refused(['no size was found whose KL is at most 1e-09', 'the largest file has'], tiny('mini'), '-o', path('kld.gguf'), '--max-kld', '1e-9', '-q')
+
+    def test_size_with_context(self):
+        code, text, errors = compress(tiny('llama'), '-o', path('context.gguf'), '--size', '4.5MB', '-c', '64', '--device', 'cpu')
+        self.assertEqual(code, 0, errors)
+        parts = [int(n) for n in re.findall(r'(\d+) bytes', errors.split('\n')[0])] # all, file, cache, scratch
+        self.assertEqual(parts[0], sum(parts[1:]))
+        self.assertLessEqual(os.path.getsize(path('context.gguf')), parts[1])
+        self.refused(['leave nothing for the file'], tiny('llama'), '-o', path('x.gguf'), '--size', '1KB', '-c', '64')
+        self.refused(['-c and --device go with --size'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '4', '-c', '64', code=2)
+
     def test_dry_run(self):
-        before = set(os.listdir(FOLDER.name))
         least = target_of('llama')
+        before = set(os.listdir(FOLDER.name))
         for more in ([], ['--ram', '1MB']):
             code, text, errors = compress(tiny('llama'), '-o', path('dry.gguf'), '--size', '300KB', '--dry-run', *more)
             self.assertEqual(code, 0, errors)

@@ -25,8 +25,9 @@ static bl_status check(struct xq_run *w)
         const uint64_t target = xq_plan_target(w, &o->targets[t]);
         if (is_same_file(o->in, o->targets[t].out))
             BL_FAIL(BL_EINVAL, "%s: input and output are the same file", o->in);
-        BL_TRY(xq_plan_check(w, target));
-        bytes += target < w->most ? target : w->most;
+        if (target)
+            BL_TRY(xq_plan_check(w, target));
+        bytes += target && target < w->most ? target : w->most;
     }
     return xq_out_check_room(o->targets[0].out, bytes + (o->work && !o->dry_run ? xq_plan_work_bytes(w) : 0));
 }
@@ -34,7 +35,10 @@ static bl_status check(struct xq_run *w)
 static bl_status make_target(struct xq_run *w, const struct xq_target *target, double started, struct xq_result *result)
 {
     result->parameters = w->parameters;
-    BL_TRY(xq_produce(w, target->out, xq_plan_target(w, target), 0, true, result));
+    if (target->divergence > 0)
+        BL_TRY(xq_search(w, target, result));
+    else
+        BL_TRY(xq_produce(w, target->out, xq_plan_target(w, target), 0, true, result));
     return w->options->report ? xq_write_report(w, target, result, xq_now() - started) : BL_OK;
 }
 

@@ -12,6 +12,7 @@ struct xq_target {
     const char *out;
     uint64_t size;          /* bytes of the whole file at most; 0: bits_per_weight says */
     double bits_per_weight; /* of the whole file, over all parameters */
+    double divergence;      /* not 0: the smallest file whose divergence on held out text is at most this */
 };
 struct xq_options {
     const char *in;

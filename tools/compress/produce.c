@@ -174,7 +174,7 @@ bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target
 {
     const struct xq_options *o = w->options;
     const struct xq_report_line options[] = {
-        {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"damping", NULL, o->damp},
+        {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"most KL on held out text", NULL, target->divergence}, {"damping", NULL, o->damp},
         {"error feedback", o->feedback ? "yes" : "no", 0}, {"sweeps", NULL, o->sweeps},
     };
     const struct xq_report_line figures[] = {
