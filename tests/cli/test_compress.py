@@ -167,6 +167,24 @@ class Compress(unittest.TestCase):
         self.refused(['leave nothing for the file'], tiny('llama'), '-o', path('x.gguf'), '--size', '1KB', '-c', '64')
         self.refused(['-c and --device go with --size'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '4', '-c', '64', code=2)
 
+    def test_objectives(self):
+        size = str(int(target_of('mini') * 1.4))
+        write(path('task.jsonl'), b''.join(b'{"prompt": "Which of these is %d?", "choices": ["one", "two of them", "three"], "answer": %d}\n' % (i, i % 3) for i in range(40)))
+        made = {}
+        for name, args in (('kld', []), ('ppl', ['--objective', 'ppl']), ('task', ['--task', path('task.jsonl')])):
+            made[name] = read(self.made('mini', name + '.gguf', '--size', size, *args))
+            self.assertEqual(json.loads(run('inspect', path(name + '.gguf'), '--json')[1])['metadata']['xq.objective'], name)
+        self.assertEqual(len(set(made.values())), 3)
+        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--save-state', path('task.state'), '-t', '1')), made['task'])
+        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--state', path('task.state'))), made['task'])
+        self.refused(['another --objective'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'))
+        self.refused(['goes with --task'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--objective', 'task', code=2)
+        self.refused(['in place of --calib'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('task.jsonl'), '--calib', path('task.jsonl'), code=2)
+        write(path('short.jsonl'), b'{"prompt": "a", "answer": "b"}\n')
+        self.refused(['a window needs'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('short.jsonl'))
+        write(path('short.txt'), b'a b')
+        self.refused(['a window needs'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--calib', path('short.txt'))
+
     def test_dry_run(self):
         least = target_of('llama')
         before = set(os.listdir(FOLDER.name))

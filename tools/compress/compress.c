@@ -9,6 +9,12 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+const char *xq_objective_name(enum xq_objective objective)
+{
+    static const char *const names[] = {[XQ_OBJECTIVE_KLD] = "kld", [XQ_OBJECTIVE_PPL] = "ppl", [XQ_OBJECTIVE_TASK] = "task"};
+    return names[objective];
+}
+
 static bool is_same_file(const char *a, const char *b)
 {
     struct stat x, y;

@@ -57,7 +57,7 @@ static bl_status time_window(struct trial *t)
 {
     struct xq_run *w = t->run;
     struct xq_calibration one = w->text;
-    const struct xq_capture_options options = {.threads = w->options->threads, .ram = w->options->ram, .temper = w->options->temper, .done = take_one, .user = t};
+    const struct xq_capture_options options = {.threads = w->options->threads, .ram = w->options->ram, .labels = xq_labels_of(w->options), .temper = w->options->temper, .done = take_one, .user = t};
     one.n_train = 1;
     const double begun = xq_now();
     BL_TRY(xq_capture(&w->job, w->blas, &one, &options, &t->captured));

@@ -5,6 +5,7 @@
 #include "compress/compress.h"
 #include "compress/blas.h"
 #include "compress/calibration.h"
+#include "compress/capture.h"
 #include "compress/gguf_write.h"
 #include "compress/report.h"
 #include "compress/round.h"
@@ -57,6 +58,7 @@ bl_status xq_plan_allocate(struct xq_run *w, uint64_t target, struct xq_result *
 
 /* ---- learn.c: what text and weights say ---- */
 
+enum xq_labels xq_labels_of(const struct xq_options *options);
 bl_status xq_read_text(struct xq_run *w) BL_MUST_USE;
 bl_status xq_learn(struct xq_run *w) BL_MUST_USE;
 bl_status xq_measure_all(struct xq_run *w) BL_MUST_USE;
