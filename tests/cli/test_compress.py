@@ -83,9 +83,18 @@ class Compress(unittest.TestCase):
         self.refused(['mini.state'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '9', '--state', path('mini.state'))
 
     def test_baselines(self):
-        for method in ('gptq', 'rtn'):
-            out = self.made('mini', method + '.gguf', '--method', method, '--bits', '5')
-            self.assertEqual(run('verify', out)[0], 0)
+        for method, groups in (('gptq', ('32', '64', '128', '0')), ('rtn', ('32', '128', '0'))):
+            made = []
+            for group in groups:
+                out = self.made('llama', method + '.gguf', '--method', method, '--bits', '3', '--group', group)
+                self.assertEqual(run('verify', out)[0], 0)
+                made.append((read(out), json.loads(read(out + '.report.json'))['figures']['nats per token after rounding']))
+            self.assertEqual(len(set(data for data, _ in made)), len(groups))
+            self.assertEqual(len(made[0][0]), len(made[-2][0])) # the format keeps a scale for every 32 columns
+            for i in range(1, len(groups)):
+                self.assertLess(made[i - 1][1], made[i][1])
+        self.refused(['symmetric'], tiny('mini'), '-o', path('x.gguf'), '--method', 'gptq', '--bits', '3', '--asym', code=2)
+        self.refused(['--group goes with'], tiny('mini'), '-o', path('x.gguf'), '--bpw', '4', '--group', '64', code=2)
         self.refused(['--bits goes with'], tiny('mini'), '-o', path('x.gguf'), '--bpw', '4', '--bits', '3', code=2)
 
     def test_inspect(self):

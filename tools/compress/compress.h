@@ -26,6 +26,7 @@ struct xq_options {
     enum xq_method method;
     uint32_t depth;         /* of the other methods */
     bool grouped;           /* of the other methods: a scale for every 32 columns of a row */
+    uint32_t shared;        /* blocks of 32 columns that have equal ones: 1, 2 or 4 */
     enum xq_objective objective;
     const char *questions;  /* of the objective `task`: a .jsonl file (jsonl.h), in place of texts */
     uint32_t threads;

@@ -70,7 +70,7 @@ static bl_status time_rounding(struct trial *t, const struct xq_prepared *p)
 {
     struct xq_run *w = t->run;
     const uint32_t i = t->matrix;
-    const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps};
+    const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps, w->options->shared};
     double loss, begun = xq_now();
     BL_TRY(xq_measure(&w->job, &w->job.matrices[i], p, &w->measured[i]));
     t->measure = xq_now() - begun;

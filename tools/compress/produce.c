@@ -45,7 +45,7 @@ static bl_status make_matrix(struct making *m, uint32_t i, void *blob, double *l
 {
     const struct xq_run *w = m->run;
     const struct xq_matrix *matrix = &w->job.matrices[i];
-    const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps};
+    const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps, w->options->shared};
     BL_TRY(prepare(m, matrix->input));
     return xq_round(&w->job, matrix, &m->p, &w->measured[i], w->strips + w->first_strip[i], &options, matrix->input, blob, loss);
 }
@@ -160,7 +160,7 @@ bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32
 {
     const struct xq_options *o = w->options;
     struct making m = {.run = w, .slot = slot};
-    const double how[] = {o->method, o->depth, o->grouped, o->feedback, o->sweeps};
+    const double how[] = {o->method, o->depth, o->grouped, o->feedback, o->sweeps, o->shared};
     m.key = xq_run_key(xq_run_key(xq_measured_key(w), how, sizeof how), &target, sizeof target);
     BL_TRY(xq_plan_allocate(w, target, result));
     xq_plan_keys(w, result);
