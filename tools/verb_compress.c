@@ -97,8 +97,11 @@ static int leave_room(const struct options *o, uint64_t *size)
 static bl_status print_results(const struct options *o, const struct xq_target *targets, const struct xq_result *results, uint32_t n)
 {
     if (!o->curve) {
-        printf("%s: %llu bytes, %.3f bits per weight, KL %.4g +/- %.2g on held out text\n", o->output, (unsigned long long)results->bytes,
-               8 * (double)results->bytes / (double)results->parameters, results->divergence, results->divergence_error);
+        printf("%s: %llu bytes, %.3f bits per weight, ", o->output, (unsigned long long)results->bytes, 8 * (double)results->bytes / (double)results->parameters);
+        if (results->is_judged)
+            printf("KL %.4g +/- %.2g, ratio of perplexities %.4f on held out text\n", results->divergence, results->divergence_error, results->nll_ratio);
+        else
+            printf("not judged: the calibration text is too short to hold some of it out\n");
         return BL_OK;
     }
     xq_curve_print(stdout, targets, results, n);

@@ -147,6 +147,10 @@ class Compress(unittest.TestCase):
         self.refused(['--size', 'such as 60MB'], model, '-o', path('x.gguf'), '--size', '60 elephants', code=2)
         self.refused(['too small', 'the smallest possible is'], model, '-o', path('x.gguf'), '--size', '1KB')
         self.refused(['same file'], model, '-o', model, '--size', '1MB')
+        self.refused(['same file'], model, '-o', path('x.gguf'), '--size', '20KB', '--save-state', model)
+        data = read(model)
+        write(path('unknown.gguf'), data.replace(b'blk.0.ffn_down.weight', b'blk.0.ffn_dawn.weight'))
+        self.refused(['unknown.gguf', "unknown name 'blk.0.ffn_down'"], path('unknown.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['No such file'], path('missing.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['missing/x.gguf', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
 

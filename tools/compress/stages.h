@@ -14,7 +14,7 @@
 
 #define XQ_INPUT 0x80000000u
 enum { XQ_KEYS = 6 }; /* of metadata (XQ.md) */
-enum { XQ_SLOTS = 2 }; /* sets of rounded matrices in the work folder: the best try so far stays while another is made */
+enum { XQ_SLOTS = 2 }; /* of a search, sets of rounded matrices in the work folder: the best try so far stays while another is made */
 
 struct xq_run {
     const struct xq_options *options;
@@ -70,7 +70,7 @@ uint64_t xq_measured_key(const struct xq_run *w);
 /* ---- produce.c: one file ---- */
 
 /* Allocates for `target` bytes, rounds, writes, judges on held out text. The file gets the name `path` at the end, or with `keep` false is gone
- * again. A result that has been judged is not judged again. slot: below XQ_SLOTS. */
+ * again. A result that has been judged is not judged again. slot: of files that are to be in the work folder together each has its own. */
 bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result) BL_MUST_USE;
 bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target, const struct xq_result *result, double seconds) BL_MUST_USE;
 
