@@ -206,8 +206,10 @@ class Compress(unittest.TestCase):
             self.assertEqual(code, 0, errors)
             for word in ('possible sizes: %d bytes' % least, 'at most 300000 bytes, 1.763 bits', 'learn ', 'measure ', 'round ', 'judge ', 'memory: about', 'disk: about'):
                 self.assertIn(word, text.decode())
-        self.assertEqual(set(os.listdir(FOLDER.name)), before)
         self.assertIn('passes over them', text.decode())
+        for args, word in ((['--max-kld', '0.1'], 'KL is at most 0.1'), (['--method', 'rtn', '--bits', '3'], '3 bits for all'), (['--curve', '300KB,400KB'], 'dry-400KB.gguf: at most 400000')):
+            self.assertIn(word, compress(tiny('llama'), '-o', path('dry.gguf'), '--dry-run', *args)[1].decode())
+        self.assertEqual(set(os.listdir(FOLDER.name)), before)
         self.refused(['too small', 'the smallest possible is'], tiny('llama'), '-o', path('x.gguf'), '--size', '1KB', '--dry-run')
 
     def test_not_a_number(self):

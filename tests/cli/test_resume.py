@@ -104,6 +104,11 @@ class Resume(unittest.TestCase):
         self.assertEqual(code, 0, errors)
         self.assertIn('other.gguf.work: of another input or other options', errors)
         self.assertEqual(read(path('other.gguf')), expected)
+        # another text: what was learned is not used
+        run(*self.command('other.gguf', '--objective', 'ppl'), env={'LD_PRELOAD': KILL_AT, 'KILL_AT': '200'})
+        code, _, errors = run(*self.command('other.gguf'))
+        self.assertIn('not used: ' + path('other.gguf.work/learned') + ': a state made for another --objective', errors)
+        self.assertEqual(read(path('other.gguf')), expected)
         # damaged: found out, not used
         run(*self.command('other.gguf'), env={'LD_PRELOAD': KILL_AT, 'KILL_AT': '200'})
         for name in os.listdir(path('other.gguf.work')):

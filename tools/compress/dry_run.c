@@ -157,6 +157,10 @@ static void print_sizes(const struct xq_run *w)
         const uint64_t bytes = xq_plan_target(w, t);
         if (bytes)
             printf("target: %s: at most %llu bytes, %.3f bits per weight\n", t->out, (unsigned long long)bytes, 8 * (double)bytes / parameters);
+        else if (t->divergence > 0)
+            printf("target: %s: the smallest file whose KL is at most %g: some files are rounded and judged\n", t->out, t->divergence);
+        else
+            printf("target: %s: %u bits for all\n", t->out, w->options->depth);
     }
 }
 

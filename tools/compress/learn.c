@@ -184,6 +184,8 @@ static bl_status learn_or_find(struct learning *l)
             (void)xq_stage_end("as kept in the work folder");
             return BL_OK;
         }
+        if (!w->options->quiet)
+            fprintf(stderr, "not used: %s\n", bl_error_text());
         bl_errors_clear();
     }
     BL_TRY(learn_from_text(l));
