@@ -232,6 +232,7 @@ static void finish_input(struct capture *c, uint32_t i)
         mirror(s->other, input->columns, (float)(1 / c->counted));
     for (size_t k = 0; s->sum && s->other && k < n; k++)
         s->sum[k] += s->other[k];
+    free(input->h); /* of an earlier capture */
     input->h = s->sum ? s->sum : s->other;
     if (s->sum)
         free(s->other);
