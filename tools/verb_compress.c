@@ -1,6 +1,7 @@
 /* verb_compress.c: bitloom compress: options in, a report of one line out. */
 #include "common.h"
 #include "compress/compress.h"
+#include "compress/curve.h"
 #include "compress/parallel.h"
 #include "verbs.h"
 
@@ -55,13 +56,68 @@ static bool read_curve(const struct options *o, struct xq_target *targets, uint3
     return *n > 0;
 }
 
+/* Freed by the caller; NULL after a line on stderr. */
+static char *add_ending(const char *path, const char *ending)
+{
+    const size_t room = strlen(path) + strlen(ending) + 1;
+    char *out = malloc(room);
+    if (out)
+        snprintf(out, room, "%s%s", path, ending);
+    else
+        fprintf(stderr, "bitloom compress: no memory\n");
+    return out;
+}
+
+/* --size with -c or --device: less what a context takes beside the file. The model as it is says how much: none of it depends on how many bits weights have. */
+static int leave_room(const struct options *o, uint64_t *size)
+{
+    bl_model *model;
+    bl_sequence *sequence;
+    bl_model_info info;
+    const int code = open_model(o, &model, &sequence);
+    if (code != EXIT_OK)
+        return code;
+    bl_sequence_destroy(sequence);
+    bl_model_get_info(model, &info);
+    const unsigned long long cache = info.kv_bytes, scratch = info.activation_bytes, all = *size;
+    if (all <= cache + scratch) {
+        fprintf(stderr, "bitloom compress: --size of %llu bytes: the cache of %u tokens takes %llu and scratch memory on %s %llu: they leave nothing for the file\n", all, info.context, cache,
+                info.device, scratch);
+        bl_model_close(model);
+        return EXIT_FAILED;
+    }
+    *size = all - cache - scratch;
+    if (!o->quiet)
+        fprintf(stderr, "%llu bytes: at most %llu bytes for the file, %llu bytes for the cache of %u tokens, %llu bytes of scratch memory on %s\n", all, (unsigned long long)*size, cache, info.context,
+                scratch, info.device);
+    bl_model_close(model);
+    return EXIT_OK;
+}
+
+static bl_status print_results(const struct options *o, const struct xq_target *targets, const struct xq_result *results, uint32_t n)
+{
+    if (!o->curve) {
+        printf("%s: %llu bytes, %.3f bits per weight, ", o->output, (unsigned long long)results->bytes, 8 * (double)results->bytes / (double)results->parameters);
+        if (results->is_judged)
+            printf("KL %.4g +/- %.2g, ratio of perplexities %.4f on held out text\n", results->divergence, results->divergence_error, results->nll_ratio);
+        else
+            printf("not judged: the calibration text is too short to hold some of it out\n");
+        return BL_OK;
+    }
+    xq_curve_print(stdout, targets, results, n);
+    char *path = add_ending(o->output, ".curve.svg");
+    const bl_status status = path ? xq_curve_write(path, results, n) : BL_ENOMEM;
+    free(path);
+    return status;
+}
+
 int verb_compress(struct options *o)
 {
-    struct xq_target targets[MOST_TARGETS] = {{.out = o->output, .bits_per_weight = o->bits_per_weight}};
+    struct xq_target targets[MOST_TARGETS] = {{.out = o->output, .bits_per_weight = o->bits_per_weight, .divergence = o->max_kld}};
     struct xq_options options = {.in = o->model, .targets = targets, .n_targets = 1,
                                  .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .calibration = o->calib.items, .n_calibration = o->calib.n,
                                  .calibration_tokens = (uint64_t)(o->calib_tokens > 0 ? o->calib_tokens : o->quick ? QUICK_TOKENS : DEFAULT_TOKENS),
-                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.03, .temper = 0.5, .feedback = true, .sweeps = 2, .quiet = o->quiet, .report = o->html};
+                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.03, .temper = 0.5, .feedback = true, .sweeps = 2, .shared = 1, .quiet = o->quiet, .report = o->html};
     if (!o->model || !o->output) {
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;
@@ -71,10 +127,19 @@ int verb_compress(struct options *o)
         options.feedback = options.method == XQ_METHOD_GPTQ;
         options.depth = (uint32_t)o->bits;
         options.grouped = !o->group || strcmp(o->group, "0") != 0;
+        options.shared = !o->group || strlen(o->group) < 2 ? 1 : (uint32_t)strtoul(o->group, NULL, 10) / 32;
         options.sweeps = 0;
     }
-    if ((o->size != NULL) + (o->bits_per_weight > 0) + (o->curve != NULL) + (options.method != XQ_METHOD_XQ) != 1) {
-        fprintf(stderr, "bitloom compress: give one of --size, --bpw and --curve, or --bits with --method gptq or rtn\n");
+    if ((o->size != NULL) + (o->bits_per_weight > 0) + (o->curve != NULL) + (o->max_kld > 0) + (options.method != XQ_METHOD_XQ) != 1) {
+        fprintf(stderr, "bitloom compress: give one of --size, --bpw, --max-kld and --curve, or --bits with --method gptq or rtn\n");
+        return EXIT_USAGE;
+    }
+    if (o->asym) {
+        fprintf(stderr, "bitloom compress: --asym: the levels of this format are symmetric about 0 (XQ.md): there is no place for zero points\n");
+        return EXIT_USAGE;
+    }
+    if (o->group && options.method == XQ_METHOD_XQ) {
+        fprintf(stderr, "bitloom compress: --group goes with --method gptq or rtn\n");
         return EXIT_USAGE;
     }
     if ((options.method != XQ_METHOD_XQ) != (o->bits > 0)) {
@@ -83,27 +148,37 @@ int verb_compress(struct options *o)
     }
     if (o->size && !read_size(o->size, strlen(o->size), &targets[0].size))
         return refuse_size("--size", o->size);
+    const char *objective = o->objective ? o->objective : o->task ? "task" : "kld";
+    if ((strcmp(objective, "task") == 0) != (o->task != NULL) || (o->task && o->calib.n)) {
+        fprintf(stderr, "bitloom compress: %s\n", o->task && o->calib.n ? "--task stands in place of --calib" : "--objective task goes with --task FILE");
+        return EXIT_USAGE;
+    }
+    options.objective = o->task ? XQ_OBJECTIVE_TASK : strcmp(objective, "ppl") == 0 ? XQ_OBJECTIVE_PPL : XQ_OBJECTIVE_KLD;
+    options.questions = o->task;
+    const bool has_context = o->context >= 0 || o->device;
+    if (has_context && !o->size) {
+        fprintf(stderr, "bitloom compress: -c and --device go with --size\n");
+        return EXIT_USAGE;
+    }
     if (o->ram && !read_size(o->ram, strlen(o->ram), &options.ram))
         return refuse_size("--ram", o->ram);
     if (o->curve && !read_curve(o, targets, &options.n_targets))
         return EXIT_USAGE;
     log_to_stderr(o);
-    const size_t room = strlen(o->output) + 8;
-    char *work = malloc(room);
-    if (!work) {
-        fprintf(stderr, "bitloom compress: no memory\n");
+    const int code = has_context ? leave_room(o, &targets[0].size) : EXIT_OK;
+    if (code != EXIT_OK)
+        return code;
+    char *work = add_ending(o->output, ".work");
+    if (!work)
         return EXIT_FAILED;
-    }
-    snprintf(work, room, "%s.work", o->output);
     options.work = work;
     struct xq_result results[MOST_TARGETS] = {{0}};
     const bl_status status = xq_compress(&options, results);
     free(work);
     if (status != BL_OK)
         return report_error();
-    for (uint32_t t = 0; t < options.n_targets && !o->dry_run; t++)
-        printf("%s: %llu bytes, %.3f bits per weight, KL %.4g +/- %.2g on held out text\n", targets[t].out, (unsigned long long)results[t].bytes,
-               8 * (double)results[t].bytes / (double)results[t].parameters, results[t].divergence, results[t].divergence_error);
+    if (!o->dry_run && print_results(o, targets, results, options.n_targets) != BL_OK)
+        return report_error();
     for (uint32_t t = 0; t < options.n_targets; t++)
         if (targets[t].out != o->output)
             free((char *)(uintptr_t)targets[t].out);

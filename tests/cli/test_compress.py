@@ -4,8 +4,10 @@ import ctypes
 import json
 import os
 import random
+import re
 import struct
 import unittest
+from xml.etree import ElementTree
 
 from support import FOLDER, path, run, tiny
 
@@ -73,12 +75,26 @@ class Compress(unittest.TestCase):
         self.made('mini', 'e.gguf', '--curve', size + ',' + more, '--state', path('mini.state'))
         self.assertEqual(read(path('e-%s.gguf' % size)), first)
         self.assertGreater(os.path.getsize(path('e-%s.gguf' % more)), len(first))
+        lines = self.line.split('\n')
+        self.assertEqual(len(lines), 4) # a heading, two files
+        self.assertTrue(lines[1].split()[0] == str(len(first)) and lines[1].endswith(path('e-%s.gguf' % size)), lines[1])
+        picture = ElementTree.parse(path('e.gguf.curve.svg')).getroot()
+        self.assertEqual(len(picture.findall('{http://www.w3.org/2000/svg}circle')), 2)
         self.refused(['mini.state'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '9', '--state', path('mini.state'))
 
     def test_baselines(self):
-        for method in ('gptq', 'rtn'):
-            out = self.made('mini', method + '.gguf', '--method', method, '--bits', '5')
-            self.assertEqual(run('verify', out)[0], 0)
+        for method, groups in (('gptq', ('32', '64', '128', '0')), ('rtn', ('32', '128', '0'))):
+            made = []
+            for group in groups:
+                out = self.made('llama', method + '.gguf', '--method', method, '--bits', '3', '--group', group)
+                self.assertEqual(run('verify', out)[0], 0)
+                made.append((read(out), json.loads(read(out + '.report.json'))['figures']['nats per token after rounding']))
+            self.assertEqual(len(set(data for data, _ in made)), len(groups))
+            self.assertEqual(len(made[0][0]), len(made[-2][0])) # the format keeps a scale for every 32 columns
+            for i in range(1, len(groups)):
+                self.assertLess(made[i - 1][1], made[i][1])
+        self.refused(['symmetric'], tiny('mini'), '-o', path('x.gguf'), '--method', 'gptq', '--bits', '3', '--asym', code=2)
+        self.refused(['--group goes with'], tiny('mini'), '-o', path('x.gguf'), '--bpw', '4', '--group', '64', code=2)
         self.refused(['--bits goes with'], tiny('mini'), '-o', path('x.gguf'), '--bpw', '4', '--bits', '3', code=2)
 
     def test_inspect(self):
@@ -131,19 +147,69 @@ class Compress(unittest.TestCase):
         self.refused(['--size', 'such as 60MB'], model, '-o', path('x.gguf'), '--size', '60 elephants', code=2)
         self.refused(['too small', 'the smallest possible is'], model, '-o', path('x.gguf'), '--size', '1KB')
         self.refused(['same file'], model, '-o', model, '--size', '1MB')
+        self.refused(['same file'], model, '-o', path('x.gguf'), '--size', '20KB', '--save-state', model)
+        data = read(model)
+        write(path('unknown.gguf'), data.replace(b'blk.0.ffn_down.weight', b'blk.0.ffn_dawn.weight'))
+        self.refused(['unknown.gguf', "unknown name 'blk.0.ffn_down'"], path('unknown.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['No such file'], path('missing.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['missing/x.gguf', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
 
+    def test_most_divergence(self):
+        smaller = 0
+        for most in ('0.3', '0.05'):
+            out = self.made('mini', 'kld.gguf', '--max-kld', most)
+            meta = json.loads(run('inspect', out, '--json')[1])['metadata']
+            self.assertLessEqual(meta['xq.kl_valid'], float(most))
+            self.assertGreater(os.path.getsize(out), smaller)
+            smaller = os.path.getsize(out)
+            self.assertEqual(run('verify', out)[0], 0)
+        code, text, errors = compress(tiny('mini'), '-o', path('kld.gguf'), '--max-kld', '0.3')
+        self.assertIn('try 1: ', errors)
+        out = self.made('llama', 'kld.gguf', '--max-kld', '0.2')
+        kl = json.loads(run('inspect', out, '--json')[1])['metadata']['xq.kl_valid']
+        self.assertTrue(0.15 < kl <= 0.2, kl)
+        os.unlink(path('kld.gguf'))
+        self.refused(['no size was found whose KL is at most 1e-09', 'the largest file has'], tiny('mini'), '-o', path('kld.gguf'), '--max-kld', '1e-9', '-q')
+
+    def test_size_with_context(self):
+        code, text, errors = compress(tiny('llama'), '-o', path('context.gguf'), '--size', '4.5MB', '-c', '64', '--device', 'cpu')
+        self.assertEqual(code, 0, errors)
+        parts = [int(n) for n in re.findall(r'(\d+) bytes', errors.split('\n')[0])] # all, file, cache, scratch
+        self.assertEqual(parts[0], sum(parts[1:]))
+        self.assertLessEqual(os.path.getsize(path('context.gguf')), parts[1])
+        self.refused(['leave nothing for the file'], tiny('llama'), '-o', path('x.gguf'), '--size', '1KB', '-c', '64')
+        self.refused(['-c and --device go with --size'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '4', '-c', '64', code=2)
+
+    def test_objectives(self):
+        size = str(int(target_of('mini') * 1.4))
+        write(path('task.jsonl'), b''.join(b'{"prompt": "Which of these is %d?", "choices": ["one", "two of them", "three"], "answer": %d}\n' % (i, i % 3) for i in range(40)))
+        made = {}
+        for name, args in (('kld', []), ('ppl', ['--objective', 'ppl']), ('task', ['--task', path('task.jsonl')])):
+            made[name] = read(self.made('mini', name + '.gguf', '--size', size, *args))
+            self.assertEqual(json.loads(run('inspect', path(name + '.gguf'), '--json')[1])['metadata']['xq.objective'], name)
+        self.assertEqual(len(set(made.values())), 3)
+        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--save-state', path('task.state'), '-t', '1')), made['task'])
+        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--state', path('task.state'))), made['task'])
+        self.refused(['another --objective'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'))
+        self.refused(['goes with --task'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--objective', 'task', code=2)
+        self.refused(['in place of --calib'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('task.jsonl'), '--calib', path('task.jsonl'), code=2)
+        write(path('short.jsonl'), b'{"prompt": "a", "answer": "b"}\n')
+        self.refused(['a window needs'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('short.jsonl'))
+        write(path('short.txt'), b'a b')
+        self.refused(['a window needs'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--calib', path('short.txt'))
+
     def test_dry_run(self):
-        before = set(os.listdir(FOLDER.name))
         least = target_of('llama')
+        before = set(os.listdir(FOLDER.name))
         for more in ([], ['--ram', '1MB']):
             code, text, errors = compress(tiny('llama'), '-o', path('dry.gguf'), '--size', '300KB', '--dry-run', *more)
             self.assertEqual(code, 0, errors)
             for word in ('possible sizes: %d bytes' % least, 'at most 300000 bytes, 1.763 bits', 'learn ', 'measure ', 'round ', 'judge ', 'memory: about', 'disk: about'):
                 self.assertIn(word, text.decode())
-        self.assertEqual(set(os.listdir(FOLDER.name)), before)
         self.assertIn('passes over them', text.decode())
+        for args, word in ((['--max-kld', '0.1'], 'KL is at most 0.1'), (['--method', 'rtn', '--bits', '3'], '3 bits for all'), (['--curve', '300KB,400KB'], 'dry-400KB.gguf: at most 400000')):
+            self.assertIn(word, compress(tiny('llama'), '-o', path('dry.gguf'), '--dry-run', *args)[1].decode())
+        self.assertEqual(set(os.listdir(FOLDER.name)), before)
         self.refused(['too small', 'the smallest possible is'], tiny('llama'), '-o', path('x.gguf'), '--size', '1KB', '--dry-run')
 
     def test_not_a_number(self):

@@ -269,6 +269,89 @@ static void check_promise(const struct xq_job *job, const struct xq_blas *blas, 
     }
 }
 
+/* ---- objectives ---- */
+
+static void check_no_loss(const struct xq_job *job, const struct xq_blas *blas, const struct xq_calibration *text)
+{
+    struct xq_divergence_result d;
+    must(xq_divergence_measure(job, blas, text, job->file, 2, UINT64_MAX, &d));
+    check(d.mean == 0 && d.nll == d.other_nll && d.same_top == 1, "the same file", "costs", d.mean);
+}
+
+static void check_questions(const bl_tokenizer *tokenizer, struct xq_calibration *c)
+{
+    const char *path = "learn_q.jsonl";
+    char text[16384];
+    size_t n = 0;
+    for (int i = 0; i < 60; i++)
+        n += (size_t)sprintf(text + n, i % 3 ? "{\"prompt\": \"what is it %d\", \"choices\": [\"no\", \"a bear\"], \"answer\": %s}\n" : "{\"answer\": \"a bear\", \"prompt\": \"say %d\"}\n", i, i % 3 == 1 ? "1" : "\"B\"");
+    write_file(path, text, n);
+    must(xq_calibration_read_questions(tokenizer, path, WINDOW, 0, c));
+    int32_t answer[32];
+    size_t length, counted = 0;
+    must(bl_tokenizer_encode(tokenizer, " a bear", 7, 0, answer, 32, &length));
+    for (uint32_t k = 0; k < c->n_train; k++) {
+        for (uint32_t i = 0; i + 1 < c->window; i++) {
+            const int32_t next = c->train[(size_t)k * c->window + i + 1];
+            bool is_answer = false;
+            for (size_t t = 0; t < length; t++)
+                is_answer |= answer[t] == next;
+            counted += c->train_counts[(size_t)k * c->window + i];
+            check(!c->train_counts[(size_t)k * c->window + i] || is_answer, "questions", "counts, but is no answer", i);
+        }
+    }
+    for (uint32_t k = 0; k < c->n_held; k++)
+        for (uint32_t i = 0; i < c->window; i++)
+            counted += c->held_counts[(size_t)k * c->window + i];
+    check(counted == 60 * length, "questions", "tokens of answers", (double)counted);
+    static const char *const wrong[] = {"{\"answer\": \"a\"}", "{\"prompt\": \"a\"}", "{\"prompt\": \"a\", \"choices\": [\"b\"], \"answer\": 1}", "{\"prompt\": \"a\", \"choices\": [\"b\"], \"answer\": \"c\"}",
+                                        "{\"prompt\": \"a\", \"choices\": [1], \"answer\": 0}", "{\"prompt\": \"a\", \"answer\": 0}", "{\"prompt\": \"a\", \"answer\": \"b", "7", "{\"prompt\": \"\", \"answer\": \"b\"}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct xq_calibration none;
+        write_file(path, wrong[i], strlen(wrong[i]));
+        bl_errors_clear();
+        check(xq_calibration_read_questions(tokenizer, path, WINDOW, 0, &none) == BL_EFORMAT && strstr(bl_error_text(), "line 1: "), "questions", wrong[i], (double)i);
+    }
+    unlink(path);
+}
+
+static double worth_of(const struct xq_job *job)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < job->n_matrices; i++)
+        for (uint32_t r = 0; r < job->matrices[i].rows && !job->matrices[i].is_table; r++)
+            sum += (double)job->matrices[i].row_worth[r];
+    return sum;
+}
+
+/* The text's own tokens as labels; what does not count has no loss: with the first half alone the others' gradients are 0. */
+static void check_labels(struct xq_job *job, const struct xq_blas *blas, const struct xq_calibration *text)
+{
+    struct xq_calibration some = *text;
+    struct xq_capture_options options = {.threads = 2, .temper = 1, .labels = XQ_LABELS_TEXT};
+    struct xq_captured captured;
+    const size_t tokens = (size_t)text->n_train * text->window;
+    must(xq_capture(job, blas, text, &options, &captured));
+    const double all = worth_of(job);
+    some.train_counts = calloc(tokens, 1);
+    memset(some.train_counts, 1, tokens);
+    must(xq_capture(job, blas, &some, &options, &captured));
+    check(worth_of(job) == all && all > 0, "labels", "all count", worth_of(job) / all);
+    memset(some.train_counts, 0, tokens / 2);
+    must(xq_capture(job, blas, &some, &options, &captured));
+    const double half = worth_of(job);
+    memset(some.train_counts, 0, tokens);
+    memset(some.train_counts, 1, tokens / 2);
+    must(xq_capture(job, blas, &some, &options, &captured));
+    /* both are means over what counts, so the whole is the mean of both (windows do not know of each other) */
+    const double mean = (half + worth_of(job)) / 2;
+    check(mean > 0.98 * all && mean < 1.02 * all && half != all, "labels", "halves / whole", mean / all);
+    memset(some.train_counts, 0, tokens);
+    bl_errors_clear();
+    check(xq_capture(job, blas, &some, &options, &captured) == BL_EINVAL, "labels", "nothing counts", 0);
+    free(some.train_counts);
+}
+
 /* ---- states ---- */
 
 static void check_state(const char *path, const struct xq_job *job, const struct xq_calibration *text)
@@ -287,6 +370,10 @@ static void check_state(const char *path, const struct xq_job *job, const struct
     other.text = key.text + 1;
     bl_errors_clear();
     check(xq_state_read(file, &read, &other) == BL_EFORMAT && strstr(bl_error_text(), "another calibration text"), "state", "other text", 0);
+    other = key;
+    other.objective = 1;
+    bl_errors_clear();
+    check(xq_state_read(file, &read, &other) == BL_EFORMAT && strstr(bl_error_text(), "another --objective"), "state", "other objective", 0);
     other = key;
     other.model++;
     bl_errors_clear();
@@ -354,6 +441,12 @@ int main(int argc, char **argv)
 
     check_promise(&job, blas, &text);
     check_state(argv[1], &job, &text);
+    check_no_loss(&job, blas, &text);
+    struct xq_calibration questions;
+    check_questions(tokenizer, &questions);
+    check_no_loss(&job, blas, &questions);
+    xq_calibration_free(&questions);
+    check_labels(&other, blas, &text);
     xq_calibration_free(&text);
     bl_tokenizer_destroy(tokenizer);
     xq_job_close(&job);

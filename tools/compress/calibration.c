@@ -6,11 +6,11 @@
 #include "base/hash.h"
 #include "compress/default_text.h"
 #include "compress/jsonl.h"
+#include "compress/windows.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELD_OUT = 16 /* one window of so many */ };
 #define HASH_KEY UINT64_C(0x6269746c6f6f6d31)
 
 /* The tokens of one file and the windows that are taken from it. */
@@ -63,7 +63,7 @@ static bl_status read_source(const bl_tokenizer *tokenizer, const char *path, st
 /* ---- windows ---- */
 
 /* The token that the model puts before every text; -1: none. */
-static bl_status first_token(const bl_tokenizer *tokenizer, int32_t *out)
+bl_status xq_first_token(const bl_tokenizer *tokenizer, int32_t *out)
 {
     int32_t tokens[8];
     size_t n;
@@ -91,7 +91,12 @@ static uint32_t share_out(struct source *sources, uint32_t n, uint64_t wanted)
     return total;
 }
 
-/* Windows of all sources in turn, every HELD_OUT-th to the held out ones. */
+bool xq_is_held(uint32_t window, uint32_t of)
+{
+    return window % XQ_HELD_OUT == XQ_HELD_OUT / 2 || (of <= XQ_HELD_OUT / 2 && of > 1 && window == of - 1);
+}
+
+/* Windows of all sources in turn, every XQ_HELD_OUT-th to the held out ones. */
 static void cut(const struct source *sources, uint32_t n, int32_t first, struct xq_calibration *c, uint32_t total)
 {
     const uint32_t body = c->window - (first >= 0);
@@ -101,7 +106,7 @@ static void cut(const struct source *sources, uint32_t n, int32_t first, struct 
             const struct source *s = &sources[i];
             if (round >= s->taken)
                 continue;
-            const bool is_held = done % HELD_OUT == HELD_OUT / 2 || (total <= HELD_OUT / 2 && total > 1 && done == total - 1);
+            const bool is_held = xq_is_held(done, total);
             int32_t *to = (is_held ? c->held + (size_t)c->n_held++ * c->window : c->train + (size_t)c->n_train++ * c->window);
             if (first >= 0)
                 *to++ = first;
@@ -111,10 +116,21 @@ static void cut(const struct source *sources, uint32_t n, int32_t first, struct 
     }
 }
 
+void xq_calibration_hash(struct xq_calibration *c)
+{
+    const uint64_t hashes[] = {c->window, bl_hash_bytes(HASH_KEY, c->train, (size_t)c->n_train * c->window * sizeof *c->train),
+                               bl_hash_bytes(HASH_KEY, c->held, (size_t)c->n_held * c->window * sizeof *c->held)};
+    c->hash = bl_hash_bytes(HASH_KEY, hashes, sizeof hashes);
+    if (c->train_counts) {
+        const uint64_t counts[] = {c->hash, bl_hash_bytes(HASH_KEY, c->train_counts, (size_t)c->n_train * c->window), bl_hash_bytes(HASH_KEY, c->held_counts, (size_t)c->n_held * c->window)};
+        c->hash = bl_hash_bytes(HASH_KEY, counts, sizeof counts);
+    }
+}
+
 static bl_status make_windows(const bl_tokenizer *tokenizer, struct source *sources, uint32_t n, uint64_t tokens, struct xq_calibration *c)
 {
     int32_t first;
-    BL_TRY(first_token(tokenizer, &first));
+    BL_TRY(xq_first_token(tokenizer, &first));
     const uint32_t body = c->window - (first >= 0);
     uint64_t all = 0, longest = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -124,16 +140,14 @@ static bl_status make_windows(const bl_tokenizer *tokenizer, struct source *sour
     }
     if (!all)
         BL_FAIL(BL_EINVAL, "the calibration text has %llu tokens, a window needs %u", (unsigned long long)longest, body);
-    const uint64_t windows = (tokens + c->window - 1) / c->window, wanted = tokens ? windows + (windows + HELD_OUT - 2) / (HELD_OUT - 1) : UINT32_MAX;
+    const uint64_t windows = (tokens + c->window - 1) / c->window, wanted = tokens ? windows + (windows + XQ_HELD_OUT - 2) / (XQ_HELD_OUT - 1) : UINT32_MAX;
     const uint32_t total = share_out(sources, n, wanted);
     c->train = malloc((size_t)total * c->window * sizeof *c->train);
     c->held = malloc((size_t)total * c->window * sizeof *c->held);
     if (!c->train || !c->held)
         BL_FAIL(BL_ENOMEM, "no memory for %u windows of calibration text", total);
     cut(sources, n, first, c, total);
-    const uint64_t hashes[] = {c->window, bl_hash_bytes(HASH_KEY, c->train, (size_t)c->n_train * c->window * sizeof *c->train),
-                               bl_hash_bytes(HASH_KEY, c->held, (size_t)c->n_held * c->window * sizeof *c->held)};
-    c->hash = bl_hash_bytes(HASH_KEY, hashes, sizeof hashes);
+    xq_calibration_hash(c);
     return BL_OK;
 }
 
@@ -163,5 +177,7 @@ void xq_calibration_free(struct xq_calibration *c)
 {
     free(c->train);
     free(c->held);
+    free(c->train_counts);
+    free(c->held_counts);
     *c = (struct xq_calibration){0};
 }

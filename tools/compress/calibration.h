@@ -8,6 +8,7 @@
 struct xq_calibration {
     uint32_t window;            /* tokens of each */
     int32_t *train, *held;      /* [n_train][window], [n_held][window] */
+    uint8_t *train_counts, *held_counts; /* the same shape: whether the answer at a token counts; NULL: all do */
     uint32_t n_train, n_held;
     uint64_t hash;              /* of all of that */
 };
@@ -18,5 +19,8 @@ struct xq_calibration {
  * file and line, BL_EINVAL for a text shorter than a window. */
 bl_status xq_calibration_read(const bl_tokenizer *tokenizer, const char *const *paths, uint32_t n_paths, uint32_t window, uint64_t tokens,
                               struct xq_calibration *out) BL_MUST_USE;
+/* path: a .jsonl file of questions (jsonl.h). Windows hold whole questions with their answers, one after the other, the last again from the first on; what
+ * counts is where the model has to say the next token of an answer. */
+bl_status xq_calibration_read_questions(const bl_tokenizer *tokenizer, const char *path, uint32_t window, uint64_t tokens, struct xq_calibration *out) BL_MUST_USE;
 void xq_calibration_free(struct xq_calibration *calibration);
 #endif

@@ -34,12 +34,13 @@ struct capture {
     struct xq_curvature *curvature; /* of matrices that are no tables */
     double *token_worth;         /* [vocabulary]: sum of p (1 - p) */
     float scarce[XQ_WINDOW];     /* 1 - sum of p^2 of each row */
-    double scarce_sum, nll, nll_tokens;
+    double scarce_sum, nll, nll_tokens, counted; /* counted: rows with a label */
     uint64_t tokens;
     uint32_t window, rows;       /* which, and of how many tokens */
     const int32_t *window_tokens;
+    const uint8_t *counts;       /* of the window; NULL: all rows */
     double row_nll[XQ_WINDOW];
-    int32_t label[XQ_WINDOW];
+    int32_t label[XQ_WINDOW];    /* -1: none, so no loss */
     uint32_t done;               /* windows over all passes */
     struct xq_span *spans;       /* where the sums of the pass at hand are */
     uint32_t n_spans;
@@ -131,7 +132,12 @@ static void rows_turn(void *user, uint32_t i, uint32_t worker)
         const double text = r + 1 < c->rows ? (double)z[c->window_tokens[r + 1]] : 0, log_sum = xq_softmax(z, vocabulary);
         c->row_nll[r] = r + 1 < c->rows ? log_sum - text : 0;
         c->scarce[r] = (float)(1 - xq_sum_squares(z, vocabulary));
-        c->label[r] = (int32_t)xq_draw(z, vocabulary, xq_uniform(SEED, c->window, r));
+        c->label[r] = (c->counts && !c->counts[r]) || (c->options->labels == XQ_LABELS_TEXT && r + 1 == c->rows) ? -1
+                      : c->options->labels == XQ_LABELS_TEXT ? c->window_tokens[r + 1] : (int32_t)xq_draw(z, vocabulary, xq_uniform(SEED, c->window, r));
+        if (c->label[r] >= 0)
+            continue;
+        memset(z, 0, vocabulary * sizeof *z);
+        c->scarce[r] = 0;
     }
 }
 
@@ -160,6 +166,9 @@ static void take_loss(struct capture *c)
         c->scarce[r] = c->scarce[r] > 0 ? c->scarce[r] : 0;
         c->scarce_sum += (double)c->scarce[r];
         c->nll += c->row_nll[r];
+        if (c->label[r] < 0)
+            continue;
+        c->counted++;
         xq_network_logits(c->network)[(size_t)r * vocabulary + (uint32_t)c->label[r]] -= 1;
     }
     c->nll_tokens += c->rows - 1;
@@ -203,9 +212,10 @@ static void finish_input(struct capture *c, uint32_t i)
     if (s->sum)
         mirror(s->sum, input->columns, (float)(1 / (s->is_table ? c->scarce_sum : (double)c->tokens)));
     if (s->other)
-        mirror(s->other, input->columns, (float)(1 / (double)c->tokens));
+        mirror(s->other, input->columns, (float)(1 / c->counted));
     for (size_t k = 0; s->sum && s->other && k < n; k++)
         s->sum[k] += s->other[k];
+    free(input->h); /* of an earlier capture */
     input->h = s->sum ? s->sum : s->other;
     if (s->sum)
         free(s->other);
@@ -219,7 +229,7 @@ static bl_status finish_matrices(struct capture *c)
     for (uint32_t i = 0; i < c->job->n_matrices; i++) {
         struct xq_matrix *m = &c->job->matrices[i];
         if (!m->is_table) {
-            BL_TRY(xq_curvature_take(c->curvature, i, c->inputs[m->input].power, m));
+            BL_TRY(xq_curvature_take(c->curvature, i, c->inputs[m->input].power * (c->counted / (double)c->tokens), m));
             continue;
         }
         double *worth = calloc(m->rows, sizeof *worth);
@@ -230,7 +240,7 @@ static bl_status finish_matrices(struct capture *c)
             BL_FAIL(BL_ENOMEM, "no memory for the worth of %u rows", m->rows);
         }
         for (uint32_t r = 0; r < m->rows && r < vocabulary; r++)
-            worth[r] = c->token_worth[r] / (double)c->tokens;
+            worth[r] = c->token_worth[r] / c->counted;
         xq_temper_rows(worth, m->rows, c->options->temper, m->row_worth);
         free(worth);
     }
@@ -295,6 +305,7 @@ static uint32_t find_sums(struct capture *c)
     n = add_span(c, n, &c->scarce_sum, sizeof c->scarce_sum);
     n = add_span(c, n, &c->nll, sizeof c->nll);
     n = add_span(c, n, &c->nll_tokens, sizeof c->nll_tokens);
+    n = add_span(c, n, &c->counted, sizeof c->counted);
     n = add_span(c, n, &c->tokens, sizeof c->tokens);
     for (uint32_t i = 0; i < c->job->n_inputs; i++) {
         n = add_span(c, n, &c->inputs[i].power, sizeof c->inputs[i].power);
@@ -327,6 +338,7 @@ static bl_status run_pass(struct capture *c, const struct xq_calibration *text, 
         BL_TRY(c->options->load(c->options->user, c->spans, c->n_spans));
     for (c->window = pass == from->pass ? from->window : 0; c->window < text->n_train; c->window++) {
         c->window_tokens = text->train + (size_t)c->window * text->window;
+        c->counts = text->train_counts ? text->train_counts + (size_t)c->window * text->window : NULL;
         c->rows = text->window;
         BL_TRY(xq_network_forward(c->network, c->window_tokens, c->rows, first, &hooks));
         if (first) {
@@ -338,6 +350,8 @@ static bl_status run_pass(struct capture *c, const struct xq_calibration *text, 
         if (c->options->progress)
             c->options->progress(c->options->user, ++c->done, all);
     }
+    if (!(c->counted > 0))
+        BL_FAIL(BL_EINVAL, "no token counts in the %u windows to learn from", text->n_train);
     return BL_OK;
 }
 

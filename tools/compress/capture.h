@@ -1,5 +1,5 @@
 /* capture.h: fills a job with what text says about its matrices: the covariance of every input, the worth of every matrix and of every row of a
- * table (job.h), from gradients of a loss whose labels are drawn from the model's own answer, so that losses are nats of KL to it. */
+ * table (job.h), from gradients of a loss. Positions of the text that do not count (calibration.h) have no loss. */
 #ifndef XQ_CAPTURE_H
 #define XQ_CAPTURE_H
 #include "compress/blas.h"
@@ -11,9 +11,12 @@
 struct xq_capture_at {
     uint32_t pass, window;
 };
+/* Whose loss gradients are of: labels drawn from the model's own answer (losses are nats of KL to it), or the text's own next tokens. */
+enum xq_labels { XQ_LABELS_DRAWN, XQ_LABELS_TEXT };
 struct xq_capture_options {
     uint32_t threads;
     uint64_t ram;     /* bytes that the whole may take, as near as that can be known before; 0: no bound */
+    enum xq_labels labels;
     double temper;    /* power of the worth of a table's rows, their sum kept */
     /* May be NULL. After each window: how many of how many. */
     void (*progress)(void *user, uint32_t done, uint32_t all);

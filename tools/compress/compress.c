@@ -9,6 +9,12 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+const char *xq_objective_name(enum xq_objective objective)
+{
+    static const char *const names[] = {[XQ_OBJECTIVE_KLD] = "kld", [XQ_OBJECTIVE_PPL] = "ppl", [XQ_OBJECTIVE_TASK] = "task"};
+    return names[objective];
+}
+
 static bool is_same_file(const char *a, const char *b)
 {
     struct stat x, y;
@@ -21,20 +27,27 @@ static bl_status check(struct xq_run *w)
     const struct xq_options *o = w->options;
     uint64_t bytes = 0;
     BL_TRY(xq_plan_make(w));
+    if (o->save_state && is_same_file(o->in, o->save_state))
+        BL_FAIL(BL_EINVAL, "%s: input and saved state are the same file", o->in);
     for (uint32_t t = 0; t < o->n_targets; t++) {
         const uint64_t target = xq_plan_target(w, &o->targets[t]);
         if (is_same_file(o->in, o->targets[t].out))
             BL_FAIL(BL_EINVAL, "%s: input and output are the same file", o->in);
-        BL_TRY(xq_plan_check(w, target));
-        bytes += target < w->most ? target : w->most;
+        if (target)
+            BL_TRY(xq_plan_check(w, target));
+        bytes += target && target < w->most ? target : w->most;
     }
     return xq_out_check_room(o->targets[0].out, bytes + (o->work && !o->dry_run ? xq_plan_work_bytes(w) : 0));
 }
 
-static bl_status make_target(struct xq_run *w, const struct xq_target *target, double started, struct xq_result *result)
+static bl_status make_target(struct xq_run *w, uint32_t number, double started, struct xq_result *result)
 {
+    const struct xq_target *target = &w->options->targets[number];
     result->parameters = w->parameters;
-    BL_TRY(xq_produce(w, target->out, xq_plan_target(w, target), 0, true, result));
+    if (target->divergence > 0)
+        BL_TRY(xq_search(w, target, result));
+    else
+        BL_TRY(xq_produce(w, target->out, xq_plan_target(w, target), number, true, result));
     return w->options->report ? xq_write_report(w, target, result, xq_now() - started) : BL_OK;
 }
 
@@ -54,7 +67,7 @@ static bl_status run(struct xq_run *w, struct xq_result *results)
     BL_TRY(xq_measure_all(w));
     for (uint32_t t = 0; t < o->n_targets; t++) {
         results[t] = (struct xq_result){0};
-        BL_TRY(make_target(w, &o->targets[t], started, &results[t]));
+        BL_TRY(make_target(w, t, started, &results[t]));
     }
     return BL_OK;
 }

@@ -8,10 +8,16 @@
  * without feedback. Both keep to the container, so that a user can compare. */
 enum xq_method { XQ_METHOD_XQ, XQ_METHOD_GPTQ, XQ_METHOD_RTN };
 
+/* What is to stay small: KL divergence to the original's answers; the loss of the text's own tokens; the loss of right answers to questions. All are 0
+ * for a file that computes the same. */
+enum xq_objective { XQ_OBJECTIVE_KLD, XQ_OBJECTIVE_PPL, XQ_OBJECTIVE_TASK };
+const char *xq_objective_name(enum xq_objective objective);
+
 struct xq_target {
     const char *out;
     uint64_t size;          /* bytes of the whole file at most; 0: bits_per_weight says */
     double bits_per_weight; /* of the whole file, over all parameters */
+    double divergence;      /* not 0: the smallest file whose divergence on held out text is at most this */
 };
 struct xq_options {
     const char *in;
@@ -20,6 +26,9 @@ struct xq_options {
     enum xq_method method;
     uint32_t depth;         /* of the other methods */
     bool grouped;           /* of the other methods: a scale for every 32 columns of a row */
+    uint32_t shared;        /* blocks of 32 columns that have equal ones: 1, 2 or 4 */
+    enum xq_objective objective;
+    const char *questions;  /* of the objective `task`: a .jsonl file (jsonl.h), in place of texts */
     uint32_t threads;
     const char *const *calibration; /* paths of texts; none: the built-in one */
     uint32_t n_calibration;
@@ -41,7 +50,8 @@ struct xq_result {
     uint64_t bytes, parameters;
     double expected_loss, loss; /* nats per token by the second-order model: as allocated, as rounded */
     bool is_judged;
-    double divergence, divergence_error, nll_ratio, same_top; /* on held out text */
+    double divergence, divergence_error, nll_ratio, same_top; /* on held out text, where it counts */
+    double cost;            /* of the objective, there: nats per token */
 };
 /* results: [n_targets]. Files that are complete stay when a later one fails. */
 bl_status xq_compress(const struct xq_options *options, struct xq_result *results) BL_MUST_USE;

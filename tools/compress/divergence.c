@@ -13,6 +13,7 @@ enum { ROWS = 16 };
 struct window {
     const float *z, *other;
     const int32_t *tokens;
+    const uint8_t *counts;
     uint32_t rows, vocabulary;
     struct row {
         double kl, nll, other_nll;
@@ -37,6 +38,8 @@ static void rows_turn(void *user, uint32_t i, uint32_t worker)
         const float *z = w->z + (size_t)r * w->vocabulary, *other = w->other + (size_t)r * w->vocabulary;
         const bool has_next = r + 1 < w->rows;
         double log_sum[2];
+        if (w->counts && !w->counts[r])
+            continue;
         w->row[r].kl = xq_divergence(z, other, w->vocabulary, log_sum);
         w->row[r].nll = has_next ? log_sum[0] - (double)z[w->tokens[r + 1]] : 0;
         w->row[r].other_nll = has_next ? log_sum[1] - (double)other[w->tokens[r + 1]] : 0;
@@ -47,27 +50,36 @@ static void rows_turn(void *user, uint32_t i, uint32_t worker)
 static bl_status run(struct xq_network *nets[2], const struct xq_calibration *text, uint32_t threads, struct xq_divergence_result *out)
 {
     struct window w = {.rows = text->window, .vocabulary = xq_network_vocabulary(nets[0])};
-    double squares = 0, predicted = 0;
+    double squares = 0, predicted = 0, n = 0;
     for (uint32_t k = 0; k < text->n_held; k++) {
         w.tokens = text->held + (size_t)k * text->window;
+        w.counts = text->held_counts ? text->held_counts + (size_t)k * text->window : NULL;
         for (uint32_t i = 0; i < 2; i++)
             BL_TRY(xq_network_forward(nets[i], w.tokens, w.rows, false, NULL));
         w.z = xq_network_logits(nets[0]);
         w.other = xq_network_logits(nets[1]);
         xq_parallel(threads, (w.rows + ROWS - 1) / ROWS, rows_turn, &w);
         double mean = 0;
+        uint32_t counted = 0;
+        for (uint32_t r = 0; r < w.rows; r++)
+            counted += !w.counts || w.counts[r];
         for (uint32_t r = 0; r < w.rows; r++) {
-            mean += w.row[r].kl / w.rows;
+            if (w.counts && !w.counts[r])
+                continue;
+            mean += w.row[r].kl / counted;
             out->nll += w.row[r].nll;
             out->other_nll += w.row[r].other_nll;
             out->same_top += w.row[r].same;
+            predicted += r + 1 < w.rows;
         }
         out->mean += mean;
         squares += mean * mean;
-        out->tokens += w.rows;
-        predicted += w.rows - 1;
+        out->tokens += counted;
+        n += counted > 0;
     }
-    const double n = text->n_held, variance = squares / n - (out->mean / n) * (out->mean / n);
+    if (!out->tokens)
+        BL_FAIL(BL_EINVAL, "no token counts in the windows that are held out");
+    const double variance = squares / n - (out->mean / n) * (out->mean / n);
     out->mean /= n;
     out->error = n > 1 && variance > 0 ? sqrt(variance / (n - 1)) : 0;
     out->same_top /= (double)out->tokens;

@@ -57,7 +57,7 @@ static bl_status time_window(struct trial *t)
 {
     struct xq_run *w = t->run;
     struct xq_calibration one = w->text;
-    const struct xq_capture_options options = {.threads = w->options->threads, .ram = w->options->ram, .temper = w->options->temper, .done = take_one, .user = t};
+    const struct xq_capture_options options = {.threads = w->options->threads, .ram = w->options->ram, .labels = xq_labels_of(w->options), .temper = w->options->temper, .done = take_one, .user = t};
     one.n_train = 1;
     const double begun = xq_now();
     BL_TRY(xq_capture(&w->job, w->blas, &one, &options, &t->captured));
@@ -70,7 +70,7 @@ static bl_status time_rounding(struct trial *t, const struct xq_prepared *p)
 {
     struct xq_run *w = t->run;
     const uint32_t i = t->matrix;
-    const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps};
+    const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps, w->options->shared};
     double loss, begun = xq_now();
     BL_TRY(xq_measure(&w->job, &w->job.matrices[i], p, w->blas, &w->measured[i]));
     t->measure = xq_now() - begun;
@@ -157,6 +157,10 @@ static void print_sizes(const struct xq_run *w)
         const uint64_t bytes = xq_plan_target(w, t);
         if (bytes)
             printf("target: %s: at most %llu bytes, %.3f bits per weight\n", t->out, (unsigned long long)bytes, 8 * (double)bytes / parameters);
+        else if (t->divergence > 0)
+            printf("target: %s: the smallest file whose KL is at most %g: some files are rounded and judged\n", t->out, t->divergence);
+        else
+            printf("target: %s: %u bits for all\n", t->out, w->options->depth);
     }
 }
 

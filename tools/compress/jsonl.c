@@ -1,4 +1,4 @@
-/* jsonl.c: walks over one object per line, and decodes one string of it. */
+/* jsonl.c: walks over one object per line, and decodes strings of it. */
 #include "compress/jsonl.h"
 
 #include "base/error.h"
@@ -167,4 +167,135 @@ bl_status xq_jsonl_texts(const char *name, const char *data, size_t bytes, char 
     }
     *out_bytes = (size_t)(to - *out);
     return BL_OK;
+}
+
+/* ---- questions ---- */
+
+enum { MOST_CHOICES = 26 };
+struct piece {
+    const char *text;
+    size_t bytes;
+};
+/* One line, as it is read. */
+struct question {
+    struct piece prompt, answer, choices[MOST_CHOICES];
+    uint32_t n_choices;
+    int64_t number;      /* of the answer; -1: it is a text, or missing */
+};
+
+static bool piece(struct reader *r, struct piece *out)
+{
+    *out = (struct piece){r->out, 0};
+    if (!string(r))
+        return false;
+    out->bytes = (size_t)(r->out - out->text);
+    return true;
+}
+
+static bool is_piece(const struct piece *p, const char *text)
+{
+    return p->bytes == strlen(text) && memcmp(p->text, text, p->bytes) == 0;
+}
+
+static const char *read_choices(struct reader *r, struct question *q)
+{
+    if (!take(r, '['))
+        return "\"choices\" is no list";
+    while (!take(r, ']')) {
+        if (q->n_choices == MOST_CHOICES)
+            return "more than 26 choices";
+        if (!piece(r, &q->choices[q->n_choices++]))
+            return "a choice is no text";
+        take(r, ',');
+    }
+    return NULL;
+}
+
+static const char *read_answer(struct reader *r, struct question *q)
+{
+    skip_blanks(r);
+    if (r->at < r->end && *r->at == '"')
+        return piece(r, &q->answer) ? NULL : "a string without an end";
+    if (r->at == r->end || *r->at < '0' || *r->at > '9')
+        return "\"answer\" is neither a text nor the number of a choice";
+    for (q->number = 0; r->at < r->end && *r->at >= '0' && *r->at <= '9' && q->number < MOST_CHOICES; r->at++)
+        q->number = 10 * q->number + *r->at - '0';
+    return NULL;
+}
+
+static const char *choose(struct question *q)
+{
+    if (!q->prompt.text)
+        return "no string \"prompt\"";
+    if (!q->answer.text && q->number < 0)
+        return "no \"answer\"";
+    bool is_text = q->n_choices == 0 && q->answer.text;
+    for (uint32_t i = 0; i < q->n_choices && q->answer.text && !is_text; i++)
+        is_text = q->choices[i].bytes == q->answer.bytes && memcmp(q->choices[i].text, q->answer.text, q->answer.bytes) == 0;
+    if (!is_text && q->answer.bytes == 1)
+        q->number = q->answer.text[0] - 'A';
+    if (!is_text && (q->number < 0 || q->number >= q->n_choices))
+        return "\"answer\" is none of the choices";
+    if (!is_text)
+        q->answer = q->choices[q->number];
+    return q->prompt.bytes && q->answer.bytes ? NULL : "an empty prompt or answer";
+}
+
+static const char *question(struct reader *r, struct question *q)
+{
+    const char *wrong = NULL;
+    if (!take(r, '{'))
+        return "expected an object";
+    while (!take(r, '}')) {
+        struct piece key;
+        if (!piece(r, &key) || !take(r, ':'))
+            return "expected a key";
+        r->out -= key.bytes;
+        skip_blanks(r);
+        if (is_piece(&key, "prompt"))
+            wrong = piece(r, &q->prompt) ? NULL : "\"prompt\" is no text";
+        else if (is_piece(&key, "choices"))
+            wrong = read_choices(r, q);
+        else if (is_piece(&key, "answer"))
+            wrong = read_answer(r, q);
+        else if (!skip_value(r))
+            wrong = "a value without an end";
+        if (wrong)
+            return wrong;
+        take(r, ',');
+    }
+    return choose(q);
+}
+
+bl_status xq_jsonl_questions(const char *name, const char *data, size_t bytes, struct xq_question **out, size_t *n, char **strings)
+{
+    size_t lines = 1;
+    for (size_t i = 0; i < bytes; i++)
+        lines += data[i] == '\n';
+    *n = 0;
+    *out = calloc(lines, sizeof **out);
+    *strings = malloc(bytes + 1);
+    const char *wrong = *out && *strings ? NULL : "no memory";
+    char *to = *strings;
+    uint32_t number = 0;
+    for (const char *at = data, *end = data + bytes; at < end && !wrong;) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at)), *stop = newline ? newline : end;
+        struct reader r = {at, stop, to};
+        struct question q = {.number = -1};
+        number++;
+        skip_blanks(&r);
+        at = newline ? newline + 1 : end;
+        if (r.at == stop)
+            continue;
+        wrong = question(&r, &q);
+        to = r.out;
+        (*out)[(*n)++] = (struct xq_question){q.prompt.text, q.answer.text, q.prompt.bytes, q.answer.bytes};
+    }
+    if (!wrong)
+        return BL_OK;
+    free(*out);
+    free(*strings);
+    *out = NULL;
+    *strings = NULL;
+    BL_FAIL(BL_EFORMAT, "%s: line %u: %s", name, number, wrong);
 }

@@ -44,12 +44,18 @@ bl_status xq_read_text(struct xq_run *w)
     const struct xq_options *o = w->options;
     bl_tokenizer *tokenizer;
     BL_TRY(bl_tokenizer_open(o->in, &tokenizer));
-    const bl_status status = xq_calibration_read(tokenizer, o->calibration, o->n_calibration, window_of(w), o->calibration_tokens, &w->text);
+    const bl_status status = o->questions ? xq_calibration_read_questions(tokenizer, o->questions, window_of(w), o->calibration_tokens, &w->text)
+                                          : xq_calibration_read(tokenizer, o->calibration, o->n_calibration, window_of(w), o->calibration_tokens, &w->text);
     bl_tokenizer_destroy(tokenizer);
     return status;
 }
 
 /* ---- learning ---- */
+
+enum xq_labels xq_labels_of(const struct xq_options *o)
+{
+    return o->objective == XQ_OBJECTIVE_KLD ? XQ_LABELS_DRAWN : XQ_LABELS_TEXT;
+}
 
 /* A run of xq_capture. With `spill` covariances go to the file of what was learned as they are complete, and are read from there. */
 struct learning {
@@ -132,7 +138,7 @@ static bl_status learn_from_text(struct learning *l)
 {
     struct xq_run *w = l->run;
     const struct xq_options *o = w->options;
-    struct xq_capture_options options = {.threads = o->threads, .ram = o->ram, .temper = o->temper, .progress = captured_window, .user = l};
+    struct xq_capture_options options = {.threads = o->threads, .ram = o->ram, .labels = xq_labels_of(o), .temper = o->temper, .progress = captured_window, .user = l};
     struct xq_captured captured;
     char note[96];
     const struct xq_span at = {&l->at, sizeof l->at};
@@ -178,6 +184,8 @@ static bl_status learn_or_find(struct learning *l)
             (void)xq_stage_end("as kept in the work folder");
             return BL_OK;
         }
+        if (!w->options->quiet)
+            fprintf(stderr, "not used: %s\n", bl_error_text());
         bl_errors_clear();
     }
     BL_TRY(learn_from_text(l));
@@ -220,11 +228,12 @@ bl_status xq_learn(struct xq_run *w)
 {
     const struct xq_options *o = w->options;
     struct learning l = {.run = w, .spill = o->ram && (o->state || xq_work_keeps(w->kept)), .state_key = xq_state_key(&w->job, o->state ? NULL : &w->text, o->temper)};
+    l.state_key.objective = o->objective;
     if (o->state)
         return use_state(w, o->state, &l.state_key, l.spill);
     if (xq_work_keeps(w->kept) && !(l.path = xq_work_path(w->kept, "learned")))
         return BL_EIO;
-    const uint64_t all[] = {l.state_key.model, l.state_key.text, (uint64_t)(o->temper * 1e6), o->ram};
+    const uint64_t all[] = {l.state_key.model, l.state_key.text, o->objective, (uint64_t)(o->temper * 1e6), o->ram};
     l.key = xq_run_key(HASH_KEY, all, sizeof all);
     bl_status status = learn_or_find(&l);
     if (status == BL_OK && o->save_state)

@@ -128,14 +128,14 @@ no_memory:
 
 /* ---- errors ---- */
 
-uint32_t xq_best_group(const struct xq_coder *coder, const float *z, const float *l2, float unit)
+uint32_t xq_best_group(const struct xq_coder *coder, const float *z, const float *l2, uint32_t n, float unit)
 {
     uint32_t best = 0;
     float least = INFINITY;
     for (uint32_t s = 0; s < 16; s++) {
         const float step = unit * (float)(BL_XQ_GROUP_BASE + s), inverse = 1 / step;
         float error = 0;
-        for (uint32_t c = 0; c < 32; c++) {
+        for (uint32_t c = 0; c < n; c++) {
             const float d = z[c] - step * (float)coder->level[xq_code_of(coder, z[c] * inverse)];
             error += d * d * l2[c];
         }
@@ -153,7 +153,7 @@ static double block_error(const struct xq_coder *coder, bool grouped, const floa
     float unit = coder->spread / (float)coder->most;
     if (grouped) {
         unit /= 16;
-        unit *= (float)(BL_XQ_GROUP_BASE + xq_best_group(coder, z, l2, unit));
+        unit *= (float)(BL_XQ_GROUP_BASE + xq_best_group(coder, z, l2, 32, unit));
     }
     double error = 0;
     for (uint32_t c = 0; c < 32; c++) {

@@ -40,6 +40,6 @@ bl_status xq_measure_worth(const struct xq_matrix *matrix, const struct xq_blas 
 void xq_measured_free(struct xq_measured *m);
 /* One row in stored order, its columns divided by their scales; fill is 0. `row` has room for the matrix's columns. */
 void xq_stored_row(const struct xq_job *job, const struct xq_matrix *matrix, const struct xq_prepared *p, uint32_t index, float *row, float *out);
-/* The multiplier 10 .. 25 with the least squared error, weighted by l2, for 32 numbers rounded at `unit` times it. */
-uint32_t xq_best_group(const struct xq_coder *coder, const float *z, const float *l2, float unit);
+/* The multiplier 10 .. 25 with the least squared error, weighted by l2, for n numbers rounded at `unit` times it. */
+uint32_t xq_best_group(const struct xq_coder *coder, const float *z, const float *l2, uint32_t n, float unit);
 #endif

@@ -107,7 +107,7 @@ void xq_plan_keys(struct xq_run *w, const struct xq_result *result)
     const struct xq_out_key keys[XQ_KEYS] = {
         {.key = "xq.version", .kind = XQ_KEY_WHOLE, .whole = BL_XQ_VERSION},
         {.key = "xq.bits_per_weight", .kind = XQ_KEY_REAL, .real = 8 * (double)result->bytes / (double)w->parameters},
-        {.key = "xq.objective", .kind = XQ_KEY_TEXT, .text = "kld"},
+        {.key = "xq.objective", .kind = XQ_KEY_TEXT, .text = xq_objective_name(w->options->objective)},
         {.key = "xq.calibration.hash", .kind = XQ_KEY_TEXT, .text = w->text_hash},
         {.key = "xq.tokens", .kind = XQ_KEY_WHOLE, .whole = (uint64_t)w->job.inputs[0].tokens},
         {.key = "xq.kl_valid", .kind = XQ_KEY_REAL, .real = result->is_judged ? result->divergence : -1},
@@ -191,14 +191,14 @@ uint64_t xq_plan_target(const struct xq_run *w, const struct xq_target *t)
 
 uint64_t xq_plan_work_bytes(const struct xq_run *w)
 {
-    uint64_t covariances = 0, largest = 0;
+    uint64_t covariances = 0, rounded = 0;
     for (uint32_t i = 0; i < w->job.n_inputs; i++)
         covariances += (uint64_t)w->job.inputs[i].columns * (w->job.inputs[i].columns + 1) / 2 * sizeof(float);
     for (uint32_t t = 0; t < w->options->n_targets; t++) {
         const uint64_t target = xq_plan_target(w, &w->options->targets[t]), bytes = target && target < w->most ? target : w->most;
-        largest = bytes > largest ? bytes : largest;
+        rounded += w->options->targets[t].divergence > 0 ? XQ_SLOTS * bytes : bytes;
     }
-    return 2 * covariances + largest; /* while learning ends: sums and what they became */
+    return 2 * covariances + rounded; /* while learning ends: sums and what they became */
 }
 
 bl_status xq_plan_check(const struct xq_run *w, uint64_t target)

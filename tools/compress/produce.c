@@ -45,7 +45,7 @@ static bl_status make_matrix(struct making *m, uint32_t i, void *blob, double *l
 {
     const struct xq_run *w = m->run;
     const struct xq_matrix *matrix = &w->job.matrices[i];
-    const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps};
+    const struct xq_round_options options = {w->options->threads, w->options->feedback, w->options->sweeps, w->options->shared};
     BL_TRY(prepare(m, matrix->input));
     return xq_round(&w->job, matrix, &m->p, &w->measured[i], w->strips + w->first_strip[i], &options, matrix->input, blob, loss);
 }
@@ -127,14 +127,15 @@ static bl_status judge(struct xq_run *w, const char *path, struct xq_result *res
     struct xq_divergence_result d;
     const bl_status status = xq_divergence_measure(&w->job, w->blas, &w->text, file, w->options->threads, JUDGE_MEMORY, &d);
     bl_model_file_close(file);
-    char note[96];
+    char note[128];
     if (status == BL_OK) {
         result->is_judged = true;
         result->divergence = d.mean;
         result->divergence_error = d.error;
         result->same_top = d.same_top;
         result->nll_ratio = exp(d.other_nll - d.nll);
-        snprintf(note, sizeof note, "KL %.4f +/- %.4f on %llu tokens held out", d.mean, d.error, (unsigned long long)d.tokens);
+        result->cost = w->options->objective == XQ_OBJECTIVE_KLD ? d.mean : d.other_nll - d.nll;
+        snprintf(note, sizeof note, "KL %.4f +/- %.4f, loss %+.4f on %llu tokens held out", d.mean, d.error, d.other_nll - d.nll, (unsigned long long)d.tokens);
     }
     (void)xq_stage_end(status == BL_OK ? note : "failed");
     return status;
@@ -159,7 +160,7 @@ bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32
 {
     const struct xq_options *o = w->options;
     struct making m = {.run = w, .slot = slot};
-    const double how[] = {o->method, o->depth, o->grouped, o->feedback, o->sweeps};
+    const double how[] = {o->method, o->depth, o->grouped, o->feedback, o->sweeps, o->shared};
     m.key = xq_run_key(xq_run_key(xq_measured_key(w), how, sizeof how), &target, sizeof target);
     BL_TRY(xq_plan_allocate(w, target, result));
     xq_plan_keys(w, result);
@@ -174,11 +175,13 @@ bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target
 {
     const struct xq_options *o = w->options;
     const struct xq_report_line options[] = {
-        {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"damping", NULL, o->damp},
+        {"objective", xq_objective_name(o->objective), 0}, {"questions", o->questions ? o->questions : "", 0}, {"calibration", w->text_hash, 0},
+        {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"most KL on held out text", NULL, target->divergence}, {"damping", NULL, o->damp},
         {"error feedback", o->feedback ? "yes" : "no", 0}, {"sweeps", NULL, o->sweeps},
     };
     const struct xq_report_line figures[] = {
         {"bytes", NULL, (double)result->bytes}, {"bits per weight", NULL, 8 * (double)result->bytes / (double)result->parameters},
+        {"cost of the objective on held out text, nats per token", NULL, result->cost},
         {"KL on held out text, nats per token", NULL, result->divergence}, {"its standard error", NULL, result->divergence_error},
         {"ratio of perplexities", NULL, result->nll_ratio}, {"same top token, share", NULL, result->same_top},
         {"nats per token expected by the allocation", NULL, result->expected_loss}, {"nats per token after rounding", NULL, result->loss}, {"seconds", NULL, seconds},

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 32 }; /* rows of one turn: whole tiles */
+enum { CHUNK = 32 /* rows of one turn: whole tiles */, MOST_SHARED = 4 };
 
 /* One strip being rounded. Everything is [rows of the strip][padded] unless said. */
 struct strip {
@@ -125,18 +125,20 @@ static void try_units(void *user, uint32_t chunk, uint32_t worker)
     double *error = s->partial + chunk * CANDIDATES;
     memset(error, 0, CANDIDATES * sizeof *error);
     for (uint32_t i = chunk * CHUNK; i < chunk_end(s, chunk); i += s->rows < 512 ? 4 : 16) { /* some rows say enough */
-        for (uint32_t b = s->first_block; b < s->first_block + segment->n_blocks; b++) {
-            float z[32];
+        const uint32_t end = s->first_block + segment->n_blocks;
+        for (uint32_t b = s->first_block; b < end; b += s->options->shared) {
+            float z[32 * MOST_SHARED];
+            const uint32_t n = 32 * (end - b < s->options->shared ? end - b : s->options->shared);
             const float *l2 = s->p->l2 + 32 * b;
-            for (uint32_t c = 0; c < 32; c++) {
+            for (uint32_t c = 0; c < n; c++) {
                 const float a = s->z[(size_t)i * s->p->padded + 32 * b + c];
                 z[c] = fabsf(a) > 4 ? 0 : a;
             }
             for (uint32_t k = 0; k < CANDIDATES; k++) {
                 float unit = segment->unit * candidates[k];
                 if (segment->flags & BL_XQ_GROUPED)
-                    unit *= (float)(BL_XQ_GROUP_BASE + xq_best_group(coder, z, l2, unit));
-                for (uint32_t c = 0; c < 32; c++) {
+                    unit *= (float)(BL_XQ_GROUP_BASE + xq_best_group(coder, z, l2, n, unit));
+                for (uint32_t c = 0; c < n; c++) {
                     const float d = z[c] - unit * (float)coder->level[xq_code_of(coder, z[c] / unit)];
                     error[k] += (double)(d * d * l2[c]);
                 }
@@ -171,6 +173,18 @@ static void choose_unit(struct strip *s)
 
 /* ---- rounding ---- */
 
+/* For the blocks that share it with block b of row i, as they are by now; outliers from the given one on do not count. */
+static uint32_t choose_group(const struct strip *s, uint32_t i, uint32_t b, uint32_t outlier, uint32_t n_outliers)
+{
+    const struct bl_xq_segment *segment = &s->segments[s->segment];
+    const uint32_t left = s->first_block + segment->n_blocks - b, n = 32 * (left < s->options->shared ? left : s->options->shared);
+    float clean[32 * MOST_SHARED];
+    memcpy(clean, s->z + (size_t)i * s->p->padded + 32 * b, n * sizeof *clean);
+    for (uint32_t k = 0; k < n_outliers && s->m->outliers[outlier + k].column < 32 * b + n; k++)
+        clean[s->m->outliers[outlier + k].column - 32 * b] = 0;
+    return xq_best_group(&xq_coders()[segment->depth], clean, s->p->l2 + 32 * b, n, segment->unit);
+}
+
 /* The 32 columns of block b of row i; error[c] is what each lost. */
 static void round_block(struct strip *s, const struct bl_xq_segment *segment, uint32_t i, uint32_t b, float *error)
 {
@@ -182,11 +196,7 @@ static void round_block(struct strip *s, const struct bl_xq_segment *segment, ui
     for (; n_outliers && s->m->outliers[outlier].column < 32 * b; outlier++)
         n_outliers--;
     if (segment->flags & BL_XQ_GROUPED) {
-        float clean[32];
-        memcpy(clean, z, sizeof clean);
-        for (uint32_t k = 0; k < n_outliers && s->m->outliers[outlier + k].column < 32 * b + 32; k++)
-            clean[s->m->outliers[outlier + k].column - 32 * b] = 0;
-        const uint32_t group = xq_best_group(coder, clean, s->p->l2 + 32 * b, unit);
+        const uint32_t group = (b - s->first_block) % s->options->shared ? s->groups[(size_t)i * s->p->blocks + b - 1] : choose_group(s, i, b, outlier, n_outliers);
         s->groups[(size_t)i * s->p->blocks + b] = (uint8_t)group;
         unit *= (float)(BL_XQ_GROUP_BASE + group);
     }

@@ -9,6 +9,7 @@ struct xq_round_options {
     uint32_t threads;
     bool feedback;   /* false: every weight to its nearest level */
     uint32_t sweeps; /* of coordinate descent */
+    uint32_t shared; /* blocks of a segment, from its first on, that have one group scale: 1, 2 or 4 */
 };
 
 /* Bytes of the blob that a matrix becomes with these strips, one per row block. */

@@ -5,6 +5,7 @@
 #include "compress/compress.h"
 #include "compress/blas.h"
 #include "compress/calibration.h"
+#include "compress/capture.h"
 #include "compress/gguf_write.h"
 #include "compress/report.h"
 #include "compress/round.h"
@@ -13,7 +14,7 @@
 
 #define XQ_INPUT 0x80000000u
 enum { XQ_KEYS = 6 }; /* of metadata (XQ.md) */
-enum { XQ_SLOTS = 2 }; /* sets of rounded matrices in the work folder: the best try so far stays while another is made */
+enum { XQ_SLOTS = 2 }; /* of a search, sets of rounded matrices in the work folder: the best try so far stays while another is made */
 
 struct xq_run {
     const struct xq_options *options;
@@ -57,6 +58,7 @@ bl_status xq_plan_allocate(struct xq_run *w, uint64_t target, struct xq_result *
 
 /* ---- learn.c: what text and weights say ---- */
 
+enum xq_labels xq_labels_of(const struct xq_options *options);
 bl_status xq_read_text(struct xq_run *w) BL_MUST_USE;
 bl_status xq_learn(struct xq_run *w) BL_MUST_USE;
 bl_status xq_measure_all(struct xq_run *w) BL_MUST_USE;
@@ -68,7 +70,7 @@ uint64_t xq_measured_key(const struct xq_run *w);
 /* ---- produce.c: one file ---- */
 
 /* Allocates for `target` bytes, rounds, writes, judges on held out text. The file gets the name `path` at the end, or with `keep` false is gone
- * again. A result that has been judged is not judged again. slot: below XQ_SLOTS. */
+ * again. A result that has been judged is not judged again. slot: of files that are to be in the work folder together each has its own. */
 bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result) BL_MUST_USE;
 bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target, const struct xq_result *result, double seconds) BL_MUST_USE;
 

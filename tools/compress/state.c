@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define MAGIC 0x53584c42u /* "BLXS" */
-enum { VERSION = 2 };
+enum { VERSION = 3 };
 #define HASH_KEY UINT64_C(0x6269746c6f6f6d73)
 
 /* Then n_inputs of struct input_entry, n_matrices of struct matrix_entry, and matrix by matrix the worths of its rows and its coupling. */
@@ -21,7 +21,7 @@ struct head {
     uint64_t bytes;           /* of the head */
     uint64_t model, text;
     double temper;
-    uint32_t n_inputs, n_matrices;
+    uint32_t objective, n_inputs, n_matrices, reserved;
 };
 struct input_entry {
     uint64_t offset, checksum; /* of the triangle */
@@ -43,7 +43,7 @@ struct xq_state {
 
 struct xq_state_key xq_state_key(const struct xq_job *job, const struct xq_calibration *text, double temper)
 {
-    return (struct xq_state_key){bl_hash_bytes(HASH_KEY, bl_model_file_data(job->file), (size_t)bl_model_file_bytes(job->file)), text ? text->hash : 0, temper};
+    return (struct xq_state_key){bl_hash_bytes(HASH_KEY, bl_model_file_data(job->file), (size_t)bl_model_file_bytes(job->file)), text ? text->hash : 0, temper, 0};
 }
 
 /* ---- places ---- */
@@ -105,7 +105,7 @@ static bl_status begin(const char *path, const struct xq_job *job, const struct 
         BL_FAIL(BL_ENOMEM, "%s: no memory for its head", path);
     }
     *(struct head *)(void *)w->head = (struct head){.magic = MAGIC, .version = VERSION, .bytes = w->head_bytes, .model = key->model, .text = key->text,
-                                                    .temper = key->temper, .n_inputs = job->n_inputs, .n_matrices = job->n_matrices};
+                                                    .temper = key->temper, .objective = key->objective, .n_inputs = job->n_inputs, .n_matrices = job->n_matrices};
     const bl_status status = again ? xq_out_reopen(&w->file, path) : xq_out_open(&w->file, path);
     if (status != BL_OK) {
         xq_state_destroy(w);
@@ -213,6 +213,8 @@ static bl_status check_head(const char *path, const struct bl_file_map *map, con
         BL_FAIL(BL_EFORMAT, "%s: a state made from another calibration text, or other windows of it", path);
     if (h->temper != key->temper)
         BL_FAIL(BL_EFORMAT, "%s: a state made with the power %g for the worth of rows, not %g", path, h->temper, key->temper);
+    if (h->objective != key->objective)
+        BL_FAIL(BL_EFORMAT, "%s: a state made for another --objective", path);
     return BL_OK;
 }
 

@@ -12,6 +12,7 @@ struct xq_state_key {
     uint64_t model;    /* hash of the model file's bytes */
     uint64_t text;     /* of the windows (calibration.h); 0: whatever a state holds */
     double temper;     /* of the worth of rows */
+    uint32_t objective; /* any number; 0 where there is but one */
 };
 /* text NULL: any. Reads the whole model file once. */
 struct xq_state_key xq_state_key(const struct xq_job *job, const struct xq_calibration *text, double temper);
@@ -31,7 +32,7 @@ void xq_state_destroy(struct xq_state_writer *writer);
 bl_status xq_state_write(const char *path, const struct xq_job *job, const struct xq_state_key *key) BL_MUST_USE;
 
 /* Reading: open fills in worths and tokens of the job; take loads the h of one input (any thread, one input at a time per input; the caller frees
- * it). BL_EFORMAT: no state, a damaged one, one of another model, text or temper: a line that says which. */
+ * it). BL_EFORMAT: no state, a damaged one, one of another model, text, temper or objective: a line that says which. */
 struct xq_state;
 bl_status xq_state_open(const char *path, struct xq_job *job, const struct xq_state_key *key, struct xq_state **out) BL_MUST_USE;
 bl_status xq_state_take(const struct xq_state *state, struct xq_job *job, uint32_t input) BL_MUST_USE;

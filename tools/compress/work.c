@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAGIC 0x57584c42u /* "BLXW" */
@@ -27,6 +28,7 @@ struct head {
 struct xq_work {
     char *path;
     bool quiet;
+    struct timespec begun;
     _Atomic bool said, made;
 };
 
@@ -42,6 +44,7 @@ bl_status xq_work_open(const char *path, bool quiet, struct xq_work **out)
         BL_FAIL(BL_ENOMEM, "no memory for the name of a work folder");
     }
     w->quiet = quiet;
+    clock_gettime(CLOCK_REALTIME, &w->begun);
     return BL_OK;
 }
 
@@ -187,6 +190,13 @@ static uint64_t checksum_of(const struct head *h, const uint8_t *data)
     return checksum;
 }
 
+/* Left by another run; what this one replaces is no news. */
+static bool is_older(const struct xq_work *w, const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 && (s.st_mtim.tv_sec != w->begun.tv_sec ? s.st_mtim.tv_sec < w->begun.tv_sec : s.st_mtim.tv_nsec < w->begun.tv_nsec);
+}
+
 /* NULL: nothing that could be used. */
 static struct bl_file_map *open_file(struct xq_work *w, const char *name, uint64_t key)
 {
@@ -194,12 +204,13 @@ static struct bl_file_map *open_file(struct xq_work *w, const char *name, uint64
     char *path = w->path ? join(w, name) : NULL;
     if (path && access(path, R_OK) == 0 && bl_file_map_create(path, BL_FILE_MAP, &map) != BL_OK)
         bl_errors_clear();
+    const bool older = map && is_older(w, path);
     free(path);
     if (!map)
         return NULL;
     const struct head *h = bl_file_map_data(map);
     const bool whole = bl_file_map_bytes(map) >= sizeof *h && h->magic == MAGIC && h->version == VERSION && h->bytes == bl_file_map_bytes(map) - sizeof *h;
-    if (whole && h->key != key && !atomic_exchange(&w->said, true)) {
+    if (whole && older && h->key != key && !atomic_exchange(&w->said, true)) {
         if (!w->quiet)
             fprintf(stderr, "%s: of another input or other options: '%s' is not used\n", w->path, name);
     }
