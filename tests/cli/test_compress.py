@@ -82,6 +82,15 @@ class Compress(unittest.TestCase):
         self.assertEqual(len(picture.findall('{http://www.w3.org/2000/svg}circle')), 2)
         self.refused(['mini.state'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '9', '--state', path('mini.state'))
 
+    # What the allocation expects, what rounding then loses by the same measure, and what the network says of the file.
+    def test_expected_loss(self):
+        for model in ('llama', 'gemma3'):
+            out = self.made(model, 'expected.gguf', '--bpw', '5', '--calib-tokens', '2000')
+            figures = json.loads(read(out + '.report.json'))['figures']
+            expected = figures['nats per token expected by the allocation']
+            self.assertTrue(0.7 < figures['nats per token after rounding'] / expected < 1.3, figures)
+            self.assertTrue(0.5 < figures['KL on held out text, nats per token'] / expected < 3, figures)
+
     def test_baselines(self):
         for method, groups in (('gptq', ('32', '64', '128', '0')), ('rtn', ('32', '128', '0'))):
             made = []

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "compress/out_file.h"
 #include "compress/progress.h"
+#include "compress/sort.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,7 @@ static bl_status run(struct xq_run *w, struct xq_result *results)
     if (o->dry_run)
         return xq_dry_run(w);
     BL_TRY(xq_learn(w));
+    BL_TRY(xq_sort(&w->job));
     BL_TRY(xq_measure_all(w));
     for (uint32_t t = 0; t < o->n_targets; t++) {
         results[t] = (struct xq_result){0};

@@ -2,6 +2,7 @@
 #include "compress/job.h"
 
 #include "base/error.h"
+#include "compress/sort.h"
 #include "cpu_fallback/ops.h"
 
 #include <stdlib.h>
@@ -93,16 +94,20 @@ bl_status xq_job_open(struct xq_job *job, const char *path)
     BL_TRY(bl_graph_parse(text.text, text.bytes, text.name, &job->source, false, &job->graph));
     BL_TRY(find_all(job));
     find_groups(job);
+    xq_sort_find(job);
     return BL_OK;
 }
 
 void xq_job_close(struct xq_job *job)
 {
-    for (uint32_t i = 0; i < job->n_inputs; i++)
+    for (uint32_t i = 0; i < job->n_inputs; i++) {
         free(job->inputs[i].h);
+        free(job->inputs[i].place_of);
+    }
     for (uint32_t i = 0; i < job->n_matrices; i++) {
         free(job->matrices[i].row_worth);
         free(job->matrices[i].coupling);
+        free(job->matrices[i].row_of);
     }
     bl_graph_destroy(job->graph);
     bl_arena_finish(&job->arena);
@@ -114,5 +119,6 @@ void xq_matrix_rows(const struct xq_job *job, const struct xq_matrix *matrix, ui
     const struct bl_tensor *t = bl_model_file_tensor_at(job->file, matrix->tensor);
     const uint64_t row_bytes = t->bytes / t->rows;
     for (uint32_t i = 0; i < n; i++)
-        bl_cpu_dequantize_row(t->format, bl_model_file_data(job->file) + t->offset + (first + i) * row_bytes, out + (size_t)i * matrix->columns, matrix->columns);
+        bl_cpu_dequantize_row(t->format, bl_model_file_data(job->file) + t->offset + (matrix->row_of ? matrix->row_of[first + i] : first + i) * row_bytes,
+                              out + (size_t)i * matrix->columns, matrix->columns);
 }

@@ -14,12 +14,15 @@ struct xq_input {
     uint32_t columns, n_matrices;
     float *h;              /* [columns][columns], symmetric, all of it filled; NULL before it is measured */
     double tokens;         /* rows that h is the mean of */
+    uint32_t *place_of;    /* [columns]: where a column is once the rows that make it are sorted; NULL: where it was */
 };
 struct xq_matrix {
     uint32_t tensor;       /* of the file */
     const char *name;
     uint32_t rows, columns, input;
     bool is_table;
+    bool is_sorted;        /* its rows are put in the order of their worth (sort.h) */
+    uint32_t *row_of;      /* [rows]: the tensor's row at a place; NULL: as they are there */
     uint32_t group;        /* rows of one head's queries or keys, whose errors meet in one product; 1: rows count apart */
     float *row_worth;      /* [rows]; NULL before it is measured: all the same */
     float *coupling;       /* group > 1: [rows][group], the covariance of a row's worth with the rows of its group, row_worth its diagonal */
@@ -38,6 +41,6 @@ struct xq_job {
  * embedding of tokens reads, in any format that kernels know but X-bit. Nothing is measured yet. */
 bl_status xq_job_open(struct xq_job *job, const char *path) BL_MUST_USE;
 void xq_job_close(struct xq_job *job);
-/* Rows first .. first + n of a matrix as f32. */
+/* Rows first .. first + n of a matrix as f32, in its order. */
 void xq_matrix_rows(const struct xq_job *job, const struct xq_matrix *matrix, uint32_t first, uint32_t n, float *out);
 #endif

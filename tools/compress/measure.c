@@ -222,6 +222,8 @@ struct xq_measured xq_measured_shape(const struct xq_matrix *matrix)
     struct xq_measured shape = {.rows = matrix->rows, .blocks = (matrix->columns + 31) / 32}, *m = &shape;
     uint32_t unit = BL_XQ_UNIT; /* rows that stay together */
     m->n_row_blocks = matrix->is_table && matrix->rows >= unit * XQ_ROW_BLOCKS ? XQ_ROW_BLOCKS : 1;
+    if (matrix->is_sorted && matrix->rows >= unit * XQ_SORTED_BLOCKS)
+        m->n_row_blocks = XQ_SORTED_BLOCKS;
     if (matrix->group > 1 && matrix->group % BL_XQ_UNIT == 0) {
         unit = matrix->group;
         m->n_row_blocks = matrix->rows / unit < XQ_ROW_BLOCKS ? matrix->rows / unit : XQ_ROW_BLOCKS;

@@ -4,7 +4,7 @@
 #include "compress/coder.h"
 #include "compress/prepare.h"
 
-enum { XQ_ROW_BLOCKS = 16 }; /* at most; of a table, or a matrix of heads; other matrices have one */
+enum { XQ_ROW_BLOCKS = 16 /* of a table; at most of a matrix of heads; others that are not sorted have one */, XQ_SORTED_BLOCKS = 6 };
 
 /* A weight beyond 3 deviations of its row: a coder would clip it. */
 struct xq_place {

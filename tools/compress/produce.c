@@ -37,7 +37,14 @@ static bl_status prepare(struct making *m, uint32_t input)
 static bl_status make_input(struct making *m, uint32_t input, void *blob)
 {
     BL_TRY(prepare(m, input));
-    bl_xq_input_make(m->p.columns, m->p.exponent, m->p.perm, m->p.scale, blob);
+    const uint32_t *place_of = m->run->job.inputs[input].place_of;
+    uint16_t *perm = malloc(m->p.padded * sizeof *perm);
+    if (!perm)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for the order of %u columns", m->run->options->in, m->p.columns);
+    for (uint32_t c = 0; c < m->p.padded; c++)
+        perm[c] = place_of && m->p.perm[c] != BL_XQ_NO_COLUMN ? (uint16_t)place_of[m->p.perm[c]] : m->p.perm[c];
+    bl_xq_input_make(m->p.columns, m->p.exponent, perm, m->p.scale, blob);
+    free(perm);
     return BL_OK;
 }
 

@@ -173,11 +173,10 @@ static void choose_unit(struct strip *s)
 
 /* ---- rounding ---- */
 
-/* For the blocks that share it with block b of row i, as they are by now; outliers from the given one on do not count. */
-static uint32_t choose_group(const struct strip *s, uint32_t i, uint32_t b, uint32_t outlier, uint32_t n_outliers)
+/* For the blocks before `end` that share it with block b of row i, as they are by now; outliers from the given one on do not count. */
+static uint32_t choose_group(const struct strip *s, const struct bl_xq_segment *segment, uint32_t end, uint32_t i, uint32_t b, uint32_t outlier, uint32_t n_outliers)
 {
-    const struct bl_xq_segment *segment = &s->segments[s->segment];
-    const uint32_t left = s->first_block + segment->n_blocks - b, n = 32 * (left < s->options->shared ? left : s->options->shared);
+    const uint32_t left = end - b, n = 32 * (left < s->options->shared ? left : s->options->shared);
     float clean[32 * MOST_SHARED];
     memcpy(clean, s->z + (size_t)i * s->p->padded + 32 * b, n * sizeof *clean);
     for (uint32_t k = 0; k < n_outliers && s->m->outliers[outlier + k].column < 32 * b + n; k++)
@@ -185,8 +184,8 @@ static uint32_t choose_group(const struct strip *s, uint32_t i, uint32_t b, uint
     return xq_best_group(&xq_coders()[segment->depth], clean, s->p->l2 + 32 * b, n, segment->unit);
 }
 
-/* The 32 columns of block b of row i; error[c] is what each lost. */
-static void round_block(struct strip *s, const struct bl_xq_segment *segment, uint32_t i, uint32_t b, float *error)
+/* The 32 columns of block b of row i, in a segment that ends before block `end`; error[c] is what each lost. */
+static void round_block(struct strip *s, const struct bl_xq_segment *segment, uint32_t end, uint32_t i, uint32_t b, float *error)
 {
     const struct xq_coder *coder = &xq_coders()[segment->depth];
     const uint32_t padded = s->p->padded;
@@ -196,7 +195,7 @@ static void round_block(struct strip *s, const struct bl_xq_segment *segment, ui
     for (; n_outliers && s->m->outliers[outlier].column < 32 * b; outlier++)
         n_outliers--;
     if (segment->flags & BL_XQ_GROUPED) {
-        const uint32_t group = (b - s->first_block) % s->options->shared ? s->groups[(size_t)i * s->p->blocks + b - 1] : choose_group(s, i, b, outlier, n_outliers);
+        const uint32_t group = (b - (end - segment->n_blocks)) % s->options->shared ? s->groups[(size_t)i * s->p->blocks + b - 1] : choose_group(s, segment, end, i, b, outlier, n_outliers);
         s->groups[(size_t)i * s->p->blocks + b] = (uint8_t)group;
         unit *= (float)(BL_XQ_GROUP_BASE + group);
     }
@@ -245,7 +244,7 @@ static void round_chunk(void *user, uint32_t chunk, uint32_t worker)
         for (uint32_t b = s->first_block; b < end_block; b++) {
             float error[4][32];
             for (uint32_t r = 0; r < n; r++)
-                round_block(s, &s->segments[s->segment], i + r, b, error[r]);
+                round_block(s, &s->segments[s->segment], end_block, i + r, b, error[r]);
             if (s->options->feedback)
                 carry(s, i, n, b, error);
         }
@@ -378,7 +377,7 @@ static void group_turn(void *user, uint32_t turn, uint32_t worker)
         for (uint32_t segment = 0; segment < s->n_segments; segment++) {
             for (const uint32_t end = b + s->segments[segment].n_blocks; b < end; b++) {
                 float error[4][32];
-                round_block(s, &s->segments[segment], i, b, error[0]);
+                round_block(s, &s->segments[segment], end, i, b, error[0]);
                 if (s->options->feedback)
                     carry(s, i, 1, b, error);
             }
