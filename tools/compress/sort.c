@@ -42,7 +42,7 @@ static struct xq_matrix *maker_of(const struct xq_job *job, uint32_t value)
         value = n->in[0];
         n = &g->nodes[g->values[value].producer];
     }
-    if (n->op != BL_NODE_LINEAR || n->n_in > 1 || n->bias.tensor != BL_NO_ID || !is_read_once(g, value))
+    if (n->op != BL_NODE_LINEAR || (n->n_in > 1 && n->in[1] != BL_NO_ID) || n->bias.tensor != BL_NO_ID || !is_read_once(g, value))
         return NULL;
     struct xq_matrix *m = matrix_of(job, n->weight.tensor);
     return m && !m->is_table && m->group == 1 && n->weight.rows == m->rows && readers_of_tensor(g, m->tensor) == 1 ? m : NULL;
