@@ -11,7 +11,7 @@
 #endif
 
 /* One bit per level of any architecture, if the machine can run it; C needs none. */
-enum feature { IS_C = 0, IS_AVX2 = 1, IS_AVX512 = 2, IS_NEON = 4 };
+enum feature { IS_C = 0, IS_AVX2 = 1, IS_AVX512 = 2, IS_NEON = 4, IS_DOTPROD = 8 };
 
 static const struct level {
     const char *name, *text;
@@ -70,7 +70,8 @@ static uint32_t features(void)
 #elif defined(__aarch64__) && defined(__linux__)
 static uint32_t features(void)
 {
-    return getauxval(AT_HWCAP) & 2u ? IS_NEON : 0; /* HWCAP_ASIMD */
+    const unsigned long asimd = 1ul << 1, asimddp = 1ul << 20, found = getauxval(AT_HWCAP);
+    return (found & asimd ? IS_NEON : 0u) | ((found & (asimd | asimddp)) == (asimd | asimddp) ? IS_DOTPROD : 0u);
 }
 #elif defined(__aarch64__)
 static uint32_t features(void)
