@@ -11,7 +11,7 @@
 #endif
 
 /* One bit per level of any architecture, if the machine can run it; C needs none. */
-enum feature { IS_C = 0, IS_AVX2 = 1, IS_AVX512 = 2, IS_NEON = 4, IS_DOTPROD = 8 };
+enum feature { IS_C = 0, IS_AVX2 = 1, IS_AVX512 = 2, IS_NEON = 4, IS_DOTPROD = 8, IS_SSE41 = 16 };
 
 static const struct level {
     const char *name, *text;
@@ -58,8 +58,12 @@ static uint32_t features(void)
 {
     uint32_t a, b, c, d, found = 0, state, state_high;
     const uint32_t avx = bit_FMA | bit_F16C | bit_AVX | bit_OSXSAVE, avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & avx) != avx || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+    if (!__get_cpuid(1, &a, &b, &c, &d))
         return 0;
+    if (c & bit_SSE4_1)
+        found |= IS_SSE41;
+    if ((c & avx) != avx || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return found;
     __asm__("xgetbv" : "=a"(state), "=d"(state_high) : "c"(0));
     if (b & bit_AVX2 && (state & 0x06u) == 0x06u)
         found |= IS_AVX2;

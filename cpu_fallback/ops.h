@@ -24,6 +24,11 @@ typedef void (*bl_cpu_fn)(const struct bl_cpu_call *call, uint32_t first, uint32
 
 /* X(NAME, name, text): CPU levels of this architecture that the build has (BL_CPU_WITH_...: see meson.build), weakest first. The name is the last part of a kernel's name and a word of
  * --cpu-mask. */
+#if defined(BL_CPU_WITH_SSE41)
+#define BL_CPU_LEVEL_SSE41(X) X(SSE41, sse41, "SSE4.1")
+#else
+#define BL_CPU_LEVEL_SSE41(X)
+#endif
 #if defined(BL_CPU_WITH_AVX2)
 #define BL_CPU_LEVEL_AVX2(X) X(AVX2, avx2, "AVX2 + FMA + F16C")
 #else
@@ -46,7 +51,7 @@ typedef void (*bl_cpu_fn)(const struct bl_cpu_call *call, uint32_t first, uint32
 #endif
 #define BL_CPU_LEVELS(X) \
     X(C, c, "plain C") \
-    BL_CPU_LEVEL_AVX2(X) BL_CPU_LEVEL_AVX512(X) BL_CPU_LEVEL_NEON(X) BL_CPU_LEVEL_DOTPROD(X)
+    BL_CPU_LEVEL_SSE41(X) BL_CPU_LEVEL_AVX2(X) BL_CPU_LEVEL_AVX512(X) BL_CPU_LEVEL_NEON(X) BL_CPU_LEVEL_DOTPROD(X)
 enum bl_cpu_level {
 #define BL_CPU_LEVEL_ENUM(NAME, name, text) BL_CPU_##NAME,
     BL_CPU_LEVELS(BL_CPU_LEVEL_ENUM)
