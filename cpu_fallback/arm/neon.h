@@ -7,6 +7,7 @@
 #include <arm_neon.h>
 #include <string.h>
 
+enum { LEVEL_AT_ONCE = 4 }; /* sums of products that the registers hold beside what is multiplied */
 #define INLINE inline __attribute__((always_inline))
 typedef struct {
     float32x4_t l, h;

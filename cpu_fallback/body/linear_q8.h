@@ -6,7 +6,7 @@
 #include "cpu_fallback/body/glu.h"
 #include "cpu_fallback/body/quants.h"
 
-enum { CHUNK = 8, GROUPS = TILE_LINEAR_X / 8, DOT_ROWS = 4 }; /* panels (32 columns) and groups of eight outputs unpacked at once */
+enum { CHUNK = 8, GROUPS = TILE_LINEAR_X / 8, DOT_ROWS = LEVEL_AT_ONCE }; /* panels (32 columns) and groups of eight outputs unpacked at once */
 
 struct linear_scratch {
     struct panel panels[GROUPS][CHUNK];
@@ -71,16 +71,19 @@ static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uin
     const struct bl_q8_plane *a[DOT_ROWS];
     float d[DOT_ROWS];
     vf acc[DOT_ROWS];
+#pragma GCC unroll 4
     for (int r = 0; r < n; r++)
         acc[r] = out[r * GROUPS];
     for (uint32_t i = 0; i < n_panels; i++) {
         prefetch_piece(next + i * next_bytes, next_bytes);
+#pragma GCC unroll 4
         for (int r = 0; r < n; r++) {
             const struct bl_q8_block *block = x + (size_t)r * x_stride + i;
             a[r] = &block->coarse;
             d[r] = block->d;
         }
         dot_panel(format, n, p + i, a, d, acc);
+#pragma GCC unroll 4
         for (int r = 0; r < n; r++) {
             if (d[r] > threshold[r]) {
                 const struct bl_q8_plane *fine = a[r] + 1;
@@ -89,6 +92,7 @@ static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uin
             }
         }
     }
+#pragma GCC unroll 4
     for (int r = 0; r < n; r++)
         out[r * GROUPS] = acc[r];
 }

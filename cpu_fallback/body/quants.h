@@ -143,6 +143,7 @@ static INLINE void unpack_block(uint32_t format, const uint8_t *const rows[8], s
         e = vf_xor(e, vf_set1(-0.0f));
     vb scales[8], mins[8];
     if (facts.scales) {
+#pragma GCC unroll 8
         for (int r = 0; r < 8; r++)
             sub_scales(format, rows[r], &scales[r], &mins[r]);
         vb_transpose(scales);
@@ -155,10 +156,12 @@ static INLINE void unpack_block(uint32_t format, const uint8_t *const rows[8], s
         if (facts.nibbles_at) {
             vb_nibble_groups(rows, facts.nibbles_at, facts.fifth_bits_at, w);
         } else {
+#pragma GCC unroll 8
             for (int r = 0; r < 8; r++)
                 w[r] = stored_weights(format, rows[r], j);
             vb_transpose(w);
         }
+#pragma GCC unroll 8
         for (int i = 0; i < 8; i++)
             p[j].w[i] = facts.is_signed ? vb_biased(w[i]) : w[i];
         p[j].d = d;

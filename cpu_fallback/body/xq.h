@@ -7,7 +7,7 @@
 #define BL_CPU_BODY_XQ_H
 #include "hal/xq.h"
 
-enum { XQ_ROWS = 4, XQ_TILES = 4 }; /* the most rows of activations and tiles that are multiplied at once */
+enum { XQ_ROWS = LEVEL_AT_ONCE, XQ_TILES = LEVEL_AT_ONCE }; /* the most rows of activations and tiles that are multiplied at once */
 
 /* Facts of a depth. run: how many products may be added before they must become 32 bits, as in quants.h. Depth 5 is signed: stored
  * bytes below 128 and signs; depth 8 is two planes of nibbles, the second 16 times the first. */

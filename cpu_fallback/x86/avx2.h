@@ -8,6 +8,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+enum { LEVEL_AT_ONCE = 4 }; /* sums of products that the registers hold beside what is multiplied */
 #define INLINE inline __attribute__((always_inline))
 typedef __m256 vf;
 typedef __m256i vi, vb;

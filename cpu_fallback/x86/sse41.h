@@ -8,6 +8,7 @@
 #include <smmintrin.h>
 #include <string.h>
 
+enum { LEVEL_AT_ONCE = 2 }; /* sums of products that the registers hold beside what is multiplied */
 #define INLINE inline __attribute__((always_inline))
 #define LEVEL_NAME(name) bl_##name##_sse41
 #define LEVEL_TABLE bl_cpu_table_sse41
@@ -52,16 +53,13 @@ static INLINE vf vf_load_s8(const uint8_t *p)
     const __m128i a = load_8(p);
     return (vf){_mm_cvtepi32_ps(_mm_cvtepi8_epi32(a)), _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_srli_si128(a, 4)))};
 }
-/* Halves in the low 16 bits of each lane, the others 0; as bl_f16_to_f32. */
+/* Halves in the low 16 bits of each lane, the others 0; as bl_f16_to_f32. The product moves the exponent, makes denormals normal and NaN quiet. */
 static INLINE __m128 from_halves(__m128i a)
 {
-    const __m128i magnitude = _mm_and_si128(a, _mm_set1_epi32(0x7fff)), more = _mm_set1_epi32(112 << 23);
-    const __m128i special = _mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7bff)), nan = _mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7c00));
-    __m128i bits = _mm_add_epi32(_mm_add_epi32(_mm_slli_epi32(magnitude, 13), more), _mm_and_si128(special, more));
-    bits = _mm_or_si128(bits, _mm_and_si128(nan, _mm_set1_epi32(0x400000)));
-    const __m128 denormal = _mm_mul_ps(_mm_cvtepi32_ps(magnitude), _mm_set1_ps(0x1p-24f));
-    const __m128 value = _mm_blendv_ps(_mm_castsi128_ps(bits), denormal, _mm_castsi128_ps(_mm_cmplt_epi32(magnitude, _mm_set1_epi32(0x400))));
-    return _mm_or_ps(value, _mm_castsi128_ps(_mm_slli_epi32(_mm_srli_epi32(a, 15), 31)));
+    const __m128i magnitude = _mm_and_si128(a, _mm_set1_epi32(0x7fff)), is_special = _mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7bff));
+    const __m128i bits = _mm_or_si128(_mm_slli_epi32(magnitude, 13), _mm_and_si128(is_special, _mm_set1_epi32(0x7f800000)));
+    const __m128 value = _mm_mul_ps(_mm_castsi128_ps(bits), _mm_set1_ps(0x1p112f));
+    return _mm_or_ps(value, _mm_castsi128_ps(_mm_slli_epi32(_mm_xor_si128(a, magnitude), 16)));
 }
 static INLINE vf vf_load_f16(const void *p)
 {
@@ -78,6 +76,7 @@ static INLINE void vf_store_f16(void *p, vf a)
     float lanes[8];
     uint16_t halves[8];
     vf_store(lanes, a);
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
         halves[i] = bl_f32_to_f16(lanes[i]);
     memcpy(p, halves, sizeof halves);
@@ -88,6 +87,7 @@ static INLINE float f16_value(uint16_t h) { return bl_f16_to_f32(h); }
 static INLINE vf vf_scales(const uint8_t s[8], const float table[16], int exponent)
 {
     float lanes[8];
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
         lanes[i] = s[i] ? bl_bits_f32(bl_f32_bits(table[s[i] % 16]) + ((uint32_t)(exponent + s[i] / 16) << 23)) : 0;
     return vf_load(lanes);
@@ -113,8 +113,10 @@ static INLINE float vf_sum(vf a)
 static INLINE vf vf_sum8(const vf a[8])
 {
     __m128 four[8], two[4];
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
         four[i] = _mm_add_ps(a[i].l, a[i].h);
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         two[i] = _mm_add_ps(_mm_shuffle_ps(four[2 * i], four[2 * i + 1], 0x44), _mm_shuffle_ps(four[2 * i], four[2 * i + 1], 0xee));
     return (vf){_mm_add_ps(_mm_shuffle_ps(two[0], two[1], 0x88), _mm_shuffle_ps(two[0], two[1], 0xdd)),
@@ -145,6 +147,7 @@ static INLINE void vf_store_pairs(float *p, vf even, vf odd)
 static INLINE void vf_gather_f16_pairs(const uint8_t *const rows[8], size_t at, vf *first, vf *second)
 {
     int word[8];
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
         memcpy(&word[i], rows[i] + at, 4);
     const __m128i l = _mm_setr_epi32(word[0], word[1], word[2], word[3]), h = _mm_setr_epi32(word[4], word[5], word[6], word[7]);
@@ -155,6 +158,7 @@ static INLINE void vf_gather_f16_pairs(const uint8_t *const rows[8], size_t at, 
 static INLINE vf vf_gather_f16(const uint8_t *const rows[8], size_t at)
 {
     uint16_t halves[8];
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
         memcpy(&halves[i], rows[i] + at, 2);
     return vf_load_f16(halves);
@@ -177,6 +181,7 @@ static INLINE uint32_t vf_largest_magnitude(const vf v[4])
 {
     const __m128i mask = _mm_set1_epi32(0x7fffffff);
     __m128i m = _mm_setzero_si128();
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         m = _mm_max_epi32(_mm_max_epi32(m, _mm_and_si128(_mm_castps_si128(v[i].l), mask)), _mm_and_si128(_mm_castps_si128(v[i].h), mask));
     m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
@@ -187,6 +192,7 @@ static INLINE uint32_t vf_largest_magnitude(const vf v[4])
 static INLINE void vf_store_q8(const vf v[4], float inverse, struct bl_q8_plane *out)
 {
     const __m128 factor = _mm_set1_ps(inverse);
+#pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
         const vf *a = v + 2 * i;
         const __m128i low = _mm_packs_epi32(_mm_cvtps_epi32(_mm_mul_ps(a[0].l, factor)), _mm_cvtps_epi32(_mm_mul_ps(a[0].h, factor)));
@@ -250,14 +256,17 @@ static INLINE void transpose4(const __m128i in[4], __m128i out[4])
 static INLINE void vb_transpose(vb v[8])
 {
     __m128i in[4][4], out[4][4];
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         in[0][i] = v[i].l;
         in[1][i] = v[i + 4].l;
         in[2][i] = v[i].h;
         in[3][i] = v[i + 4].h;
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
         transpose4(in[i], out[i]);
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         v[i] = (vb){out[0][i], out[1][i]};
         v[i + 4] = (vb){out[2][i], out[3][i]};
@@ -267,6 +276,7 @@ static INLINE void vb_transpose(vb v[8])
  * are none). */
 static INLINE void vb_nibble_groups(const uint8_t *const rows[8], size_t at, size_t bits_at, vb w[8])
 {
+#pragma GCC unroll 8
     for (int r = 0; r < 8; r++) {
         w[r] = vb_nibbles(rows[r] + at);
         if (bits_at)
