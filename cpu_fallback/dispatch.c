@@ -10,11 +10,15 @@
 #include <sys/auxv.h>
 #endif
 
+/* One bit per level of any architecture, if the machine can run it; C needs none. */
+enum feature { IS_C = 0, IS_AVX2 = 1, IS_AVX512 = 2, IS_NEON = 4, IS_DOTPROD = 8, IS_SSE41 = 16 };
+
 static const struct level {
     const char *name, *text;
     const struct bl_cpu_table *table;
+    uint32_t needs;
 } levels[BL_CPU_LEVEL_COUNT] = {
-#define LEVEL(NAME, name, text) [BL_CPU_##NAME] = {#name, text, &bl_cpu_table_##name},
+#define LEVEL(NAME, name, text) [BL_CPU_##NAME] = {#name, text, &bl_cpu_table_##name, IS_##NAME},
     BL_CPU_LEVELS(LEVEL)
 #undef LEVEL
 };
@@ -49,28 +53,39 @@ const char *bl_cpu_level_text(enum bl_cpu_level level)
 }
 
 #if defined(__x86_64__)
-/* The processor must have the instructions and the system must save the upper halves of the registers. */
-static bool has_avx2(void)
+/* The processor must have the instructions and the system must save the registers: xcr0 has bits 1 and 2 for those of AVX, 5 to 7 for AVX-512. */
+static uint32_t features(void)
 {
-    uint32_t a, b, c, d, state_low, state_high;
-    const uint32_t needed = bit_FMA | bit_F16C | bit_AVX | bit_OSXSAVE;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & needed) != needed)
-        return false;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_AVX2))
-        return false;
-    __asm__("xgetbv" : "=a"(state_low), "=d"(state_high) : "c"(0));
-    return (state_low & 6u) == 6u;
+    uint32_t a, b, c, d, found = 0, state, state_high;
+    const uint32_t avx = bit_FMA | bit_F16C | bit_AVX | bit_OSXSAVE, avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL;
+    if (!__get_cpuid(1, &a, &b, &c, &d))
+        return 0;
+    if (c & bit_SSE4_1)
+        found |= IS_SSE41;
+    if ((c & avx) != avx || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return found;
+    __asm__("xgetbv" : "=a"(state), "=d"(state_high) : "c"(0));
+    if (b & bit_AVX2 && (state & 0x06u) == 0x06u)
+        found |= IS_AVX2;
+    if (found & IS_AVX2 && (b & avx512) == avx512 && c & bit_AVX512VNNI && (state & 0xe6u) == 0xe6u)
+        found |= IS_AVX512;
+    return found;
 }
-#endif
-
-#if defined(__aarch64__)
-static bool has_neon(void)
+#elif defined(__aarch64__) && defined(__linux__)
+static uint32_t features(void)
 {
-#if defined(__linux__)
-    return (getauxval(AT_HWCAP) & 2u) != 0; /* HWCAP_ASIMD */
+    const unsigned long asimd = 1ul << 1, asimddp = 1ul << 20, found = getauxval(AT_HWCAP);
+    return (found & asimd ? IS_NEON : 0u) | ((found & (asimd | asimddp)) == (asimd | asimddp) ? IS_DOTPROD : 0u);
+}
+#elif defined(__aarch64__)
+static uint32_t features(void)
+{
+    return IS_NEON; /* part of every AArch64 application profile */
+}
 #else
-    return true; /* part of every AArch64 application profile */
-#endif
+static uint32_t features(void)
+{
+    return 0;
 }
 #endif
 
@@ -80,14 +95,10 @@ uint32_t bl_cpu_levels_present(void)
     uint32_t present = atomic_load_explicit(&known, memory_order_relaxed);
     if (present)
         return present;
-    present = 1u << BL_CPU_C;
-#if defined(__x86_64__)
-    if (has_avx2())
-        present |= 1u << BL_CPU_AVX2;
-#elif defined(__aarch64__)
-    if (has_neon())
-        present |= 1u << BL_CPU_NEON;
-#endif
+    const uint32_t found = features();
+    for (uint32_t level = 0; level < BL_CPU_LEVEL_COUNT; level++)
+        if ((found & levels[level].needs) == levels[level].needs)
+            present |= 1u << level;
     atomic_store_explicit(&known, present, memory_order_relaxed);
     return present;
 }

@@ -22,15 +22,36 @@ struct bl_cpu_call {
 /* scratch: private to the calling thread, 64-byte aligned, at least scratch_bytes(push) bytes; contents undefined on entry. */
 typedef void (*bl_cpu_fn)(const struct bl_cpu_call *call, uint32_t first, uint32_t last, void *scratch);
 
-/* X(NAME, name, text): CPU levels of this architecture, weakest first. The name is the last part of a kernel's name and a word of
+/* X(NAME, name, text): CPU levels of this architecture that the build has (BL_CPU_WITH_...: see meson.build), weakest first. The name is the last part of a kernel's name and a word of
  * --cpu-mask. */
-#if defined(__x86_64__)
-#define BL_CPU_LEVELS(X) X(C, c, "plain C") X(AVX2, avx2, "AVX2 + FMA + F16C")
-#elif defined(__aarch64__)
-#define BL_CPU_LEVELS(X) X(C, c, "plain C") X(NEON, neon, "Advanced SIMD")
+#if defined(BL_CPU_WITH_SSE41)
+#define BL_CPU_LEVEL_SSE41(X) X(SSE41, sse41, "SSE4.1")
 #else
-#define BL_CPU_LEVELS(X) X(C, c, "plain C")
+#define BL_CPU_LEVEL_SSE41(X)
 #endif
+#if defined(BL_CPU_WITH_AVX2)
+#define BL_CPU_LEVEL_AVX2(X) X(AVX2, avx2, "AVX2 + FMA + F16C")
+#else
+#define BL_CPU_LEVEL_AVX2(X)
+#endif
+#if defined(BL_CPU_WITH_AVX512)
+#define BL_CPU_LEVEL_AVX512(X) X(AVX512, avx512, "AVX-512 BW + VL + VNNI")
+#else
+#define BL_CPU_LEVEL_AVX512(X)
+#endif
+#if defined(BL_CPU_WITH_NEON)
+#define BL_CPU_LEVEL_NEON(X) X(NEON, neon, "Advanced SIMD")
+#else
+#define BL_CPU_LEVEL_NEON(X)
+#endif
+#if defined(BL_CPU_WITH_DOTPROD)
+#define BL_CPU_LEVEL_DOTPROD(X) X(DOTPROD, dotprod, "Advanced SIMD + dot products")
+#else
+#define BL_CPU_LEVEL_DOTPROD(X)
+#endif
+#define BL_CPU_LEVELS(X) \
+    X(C, c, "plain C") \
+    BL_CPU_LEVEL_SSE41(X) BL_CPU_LEVEL_AVX2(X) BL_CPU_LEVEL_AVX512(X) BL_CPU_LEVEL_NEON(X) BL_CPU_LEVEL_DOTPROD(X)
 enum bl_cpu_level {
 #define BL_CPU_LEVEL_ENUM(NAME, name, text) BL_CPU_##NAME,
     BL_CPU_LEVELS(BL_CPU_LEVEL_ENUM)

@@ -1,4 +1,4 @@
-/* table.h: what a level hands to the dispatcher: rows of functions. Only dispatch.c and the levels' table.c read it. */
+/* table.h: what a level hands to the dispatcher: rows of functions. Only dispatch.c and the levels' tables read it. */
 #ifndef BL_CPU_TABLE_H
 #define BL_CPU_TABLE_H
 #include "cpu_fallback/ops.h"
@@ -17,10 +17,7 @@ struct bl_cpu_table {
     size_t n_rows;
 };
 
-extern const struct bl_cpu_table bl_cpu_table_c;
-#if defined(__x86_64__)
-extern const struct bl_cpu_table bl_cpu_table_avx2;
-#elif defined(__aarch64__)
-extern const struct bl_cpu_table bl_cpu_table_neon;
-#endif
+#define BL_CPU_TABLE(NAME, name, text) extern const struct bl_cpu_table bl_cpu_table_##name;
+BL_CPU_LEVELS(BL_CPU_TABLE)
+#undef BL_CPU_TABLE
 #endif

@@ -1,5 +1,5 @@
 /* arm/neon.h: the vector helpers of level NEON (Advanced SIMD of every AArch64, no dot products): the same names and meanings as
- * x86/avx2.h, each vector being two registers. Knows no op and no format. */
+ * x86/avx2.h, each vector being two registers. Knows no op and no format. Levels above it take all of this but the sums of byte products. */
 #ifndef BL_CPU_ARM_NEON_H
 #define BL_CPU_ARM_NEON_H
 #include "cpu_fallback/call.h"
@@ -7,10 +7,8 @@
 #include <arm_neon.h>
 #include <string.h>
 
+enum { LEVEL_AT_ONCE = 4 }; /* sums of products that the registers hold beside what is multiplied */
 #define INLINE inline __attribute__((always_inline))
-#define LEVEL_NAME(name) bl_##name##_neon
-#define LEVEL_TABLE bl_cpu_table_neon
-
 typedef struct {
     float32x4_t l, h;
 } vf;
@@ -20,9 +18,6 @@ typedef struct {
 typedef struct {
     uint8x16_t l, h;
 } vb;
-typedef struct {
-    int16x8_t two_rows[4];
-} vsum;
 
 /* ---- f32 ---- */
 static INLINE vf vf_load(const float *p) { return (vf){vld1q_f32(p), vld1q_f32(p + 4)}; }
@@ -309,7 +304,7 @@ static INLINE vi vp_dot(vb pairs, const int16_t other[2]) /* lane i: pairs[i][0]
     return (vi){dot_pairs(as_s16(pairs.l), b), dot_pairs(as_s16(pairs.h), b)};
 }
 
-/* ---- i32 and byte products ---- */
+/* ---- i32 ---- */
 static INLINE vi vi_add(vi a, vi b) { return (vi){vaddq_s32(a.l, b.l), vaddq_s32(a.h, b.h)}; }
 static INLINE vi vi_sub(vi a, vi b) { return (vi){vsubq_s32(a.l, b.l), vsubq_s32(a.h, b.h)}; }
 static INLINE vi vi_mul(vi a, vi b) { return (vi){vmulq_s32(a.l, b.l), vmulq_s32(a.h, b.h)}; }
@@ -322,40 +317,55 @@ static INLINE vi vi_nibbles(uint32_t word)
     return (vi){vreinterpretq_s32_u32(vandq_u32(vshlq_u32(all, vld1q_s32(shifts)), mask)),
                 vreinterpretq_s32_u32(vandq_u32(vshlq_u32(all, vld1q_s32(shifts + 4)), mask))};
 }
-/* Lane i (4 bytes of w, 4 bytes a): products w * a, one row's four in half a register. Stored weights that are unsigned are below 64. */
-static INLINE vsum vsum_mul_s8(vb w, const int8_t *a)
-{
-    int32_t four;
-    memcpy(&four, a, 4);
-    const int8x8_t b = vreinterpret_s8_s32(vdup_n_s32(four));
-    const int8x16_t l = vreinterpretq_s8_u8(w.l), h = vreinterpretq_s8_u8(w.h);
-    return (vsum){{vmull_s8(vget_low_s8(l), b), vmull_s8(vget_high_s8(l), b), vmull_s8(vget_low_s8(h), b), vmull_s8(vget_high_s8(h), b)}};
-}
-static INLINE vsum vsum_mul_u8(vb w, const int8_t *a) { return vsum_mul_s8(w, a); }
+static INLINE vi vi_here(vi a) { return a; }
 /* w <= 127 counts as negative where the top bit of the byte of `signs` is set; no byte of `signs` is 0. */
 static INLINE uint8x16_t with_signs(uint8x16_t w, uint8x16_t signs)
 {
     const uint8x16_t mask = vreinterpretq_u8_s8(vshrq_n_s8(vreinterpretq_s8_u8(signs), 7));
     return vsubq_u8(veorq_u8(w, mask), mask);
 }
-static INLINE vb vb_signed(vb w, vb signs) { return (vb){with_signs(w.l, signs.l), with_signs(w.h, signs.h)}; } /* as vsum_mul_signed counts them */
-static INLINE vsum vsum_mul_signed(vb w, vb signs, const int8_t *a)
+static INLINE vb vb_signed(vb w, vb signs) { return (vb){with_signs(w.l, signs.l), with_signs(w.h, signs.h)}; }
+static INLINE int32_t four_of(const int8_t *a)
 {
-    return vsum_mul_s8(vb_signed(w, signs), a);
+    int32_t four;
+    memcpy(&four, a, 4);
+    return four;
 }
-static INLINE vsum vsum_add(vsum a, vsum b)
+/* Lane i, times scale (both halves of the pair hold it). */
+static INLINE vi vi_scaled(vi a, vb scale)
 {
-    for (int i = 0; i < 4; i++)
-        a.two_rows[i] = vaddq_s16(a.two_rows[i], b.two_rows[i]);
-    return a;
+    return (vi){vmulq_s32(a.l, vshrq_n_s32(vreinterpretq_s32_u8(scale.l), 16)), vmulq_s32(a.h, vshrq_n_s32(vreinterpretq_s32_u8(scale.h), 16))};
 }
+
+/* ---- sums of byte products ---- */
+static INLINE vb vb_biased(vb a) { return a; }
+#ifndef LEVEL_NAME
+#define LEVEL_NAME(name) bl_##name##_neon
+#define LEVEL_TABLE bl_cpu_table_neon
+typedef struct {
+    int16x8_t two_rows[4];
+} vsum;
+
+enum { VSUM_IS_WIDE = 0, VSUM_BIAS = 0 }; /* see x86/avx2.h */
+
+static INLINE vsum vsum_zero(void) { return (vsum){{vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0), vdupq_n_s16(0)}}; }
+/* Lane i (4 bytes of w, 4 bytes a): products w * a, one row's four in half a register. Stored weights that are unsigned are below 128. */
+static INLINE vsum vsum_add_s8(vsum sum, vb w, const int8_t *a)
+{
+    const int8x8_t b = vreinterpret_s8_s32(vdup_n_s32(four_of(a)));
+    const int8x16_t l = vreinterpretq_s8_u8(w.l), h = vreinterpretq_s8_u8(w.h);
+    return (vsum){{vmlal_s8(sum.two_rows[0], vget_low_s8(l), b), vmlal_s8(sum.two_rows[1], vget_high_s8(l), b),
+                   vmlal_s8(sum.two_rows[2], vget_low_s8(h), b), vmlal_s8(sum.two_rows[3], vget_high_s8(h), b)}};
+}
+static INLINE vsum vsum_add_u8(vsum sum, vb w, const int8_t *a) { return vsum_add_s8(sum, w, a); }
+static INLINE vsum vsum_add_signed(vsum sum, vb w, vb signs, const int8_t *a) { return vsum_add_s8(sum, vb_signed(w, signs), a); }
 static INLINE vsum vsum_here(vsum a) { return a; }
-static INLINE vi vi_here(vi a) { return a; }
-/* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
-static INLINE vi vsum_total(vsum a, vb scale)
+/* Lane i: the sum of its products; times scale; times a constant. */
+static INLINE vi vsum_total(vsum a)
 {
-    int32x4_t l = vpaddq_s32(vpaddlq_s16(a.two_rows[0]), vpaddlq_s16(a.two_rows[1]));
-    int32x4_t h = vpaddq_s32(vpaddlq_s16(a.two_rows[2]), vpaddlq_s16(a.two_rows[3]));
-    return (vi){vmulq_s32(l, vshrq_n_s32(vreinterpretq_s32_u8(scale.l), 16)), vmulq_s32(h, vshrq_n_s32(vreinterpretq_s32_u8(scale.h), 16))};
+    return (vi){vpaddq_s32(vpaddlq_s16(a.two_rows[0]), vpaddlq_s16(a.two_rows[1])), vpaddq_s32(vpaddlq_s16(a.two_rows[2]), vpaddlq_s16(a.two_rows[3]))};
 }
+static INLINE vi vsum_scaled(vsum a, vb scale) { return vi_scaled(vsum_total(a), scale); }
+static INLINE vi vsum_times(vsum a, int factor) { return vi_mul(vsum_total(a), vi_set1(factor)); }
+#endif
 #endif

@@ -1,4 +1,5 @@
-/* body/level.h: the kernels that body/ gives every SIMD level, declared. LEVEL_NAME comes from the ISA header. */
+/* body/level.h: the kernels that body/ gives every SIMD level, declared. LEVEL_NAME comes from the ISA header (LEVEL_HEADER,
+ * which the build names). A level with LEVEL_ONLY_DOTS defines only what its table lists. */
 #ifndef BL_CPU_BODY_LEVEL_H
 #define BL_CPU_BODY_LEVEL_H
 #include "cpu_fallback/table.h"

@@ -6,7 +6,7 @@
 #include "cpu_fallback/body/glu.h"
 #include "cpu_fallback/body/quants.h"
 
-enum { CHUNK = 8, GROUPS = TILE_LINEAR_X / 8, DOT_ROWS = 4 }; /* panels (32 columns) and groups of eight outputs unpacked at once */
+enum { CHUNK = 8, GROUPS = TILE_LINEAR_X / 8, DOT_ROWS = LEVEL_AT_ONCE }; /* panels (32 columns) and groups of eight outputs unpacked at once */
 
 struct linear_scratch {
     struct panel panels[GROUPS][CHUNK];
@@ -20,31 +20,33 @@ static INLINE void dot_panel(uint32_t format, int n, const struct panel *p, cons
 {
     const struct quant_facts facts = facts_of(format);
     const vb ones = vp_set1(1);
-    const vb first = facts.scales == 2 ? vp_firsts(p->scales) : facts.scales ? p->scales : ones;
+    const vb first = facts.scales == 2 ? vp_firsts(p->scales) : p->scales;
     const vb second = facts.scales == 2 ? vp_seconds(p->scales) : first;
-    const vb offsets = vp_shift_left(facts.scales ? p->scales : ones, facts.offset_bits);
+    const int offset = facts.is_signed ? VSUM_BIAS : facts.offset_bits ? 1 << facts.offset_bits : 0;
+    const vb offsets = facts.scales ? vp_shift_left(p->scales, facts.offset_bits) : vp_set1(offset);
+    const int length = VSUM_IS_WIDE ? 8 / (facts.scales == 2 ? 2 : 1) : facts.run;
     const vb mins = facts.scales && facts.e_at ? p->mins : ones;
     vi isum[DOT_ROWS];
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; i += facts.run) {
+    for (int i = 0; i < 8; i += length) {
         vsum run[DOT_ROWS];
 #pragma GCC unroll 8
-        for (int c = i; c < i + facts.run; c++) {
+        for (int c = i; c < i + length; c++) {
 #pragma GCC unroll 4
             for (int r = 0; r < n; r++) {
-                vsum product = facts.is_signed ? vsum_mul_s8(p->w[c], a[r]->q + 4 * c) : vsum_mul_u8(p->w[c], a[r]->q + 4 * c);
-                run[r] = c == i ? product : vsum_add(run[r], product);
+                const vsum before = c == i ? vsum_zero() : run[r];
+                run[r] = facts.is_signed ? vsum_add_s8(before, p->w[c], a[r]->q + 4 * c) : vsum_add_u8(before, p->w[c], a[r]->q + 4 * c);
             }
         }
 #pragma GCC unroll 4
         for (int r = 0; r < n; r++) {
-            vi total = vsum_total(run[r], i < 4 ? first : second);
+            vi total = facts.scales ? vsum_scaled(run[r], i < 4 ? first : second) : vsum_total(run[r]);
             isum[r] = i == 0 ? total : vi_add(isum[r], total);
         }
     }
 #pragma GCC unroll 4
     for (int r = 0; r < n; r++) {
-        if (facts.offset_bits)
+        if (offset)
             isum[r] = vi_sub(isum[r], vp_dot(offsets, a[r]->sum));
         vf t = vf_mul(p->d, vf_from_vi(isum[r]));
         if (facts.e_at)
@@ -69,16 +71,19 @@ static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uin
     const struct bl_q8_plane *a[DOT_ROWS];
     float d[DOT_ROWS];
     vf acc[DOT_ROWS];
+#pragma GCC unroll 4
     for (int r = 0; r < n; r++)
         acc[r] = out[r * GROUPS];
     for (uint32_t i = 0; i < n_panels; i++) {
         prefetch_piece(next + i * next_bytes, next_bytes);
+#pragma GCC unroll 4
         for (int r = 0; r < n; r++) {
             const struct bl_q8_block *block = x + (size_t)r * x_stride + i;
             a[r] = &block->coarse;
             d[r] = block->d;
         }
         dot_panel(format, n, p + i, a, d, acc);
+#pragma GCC unroll 4
         for (int r = 0; r < n; r++) {
             if (d[r] > threshold[r]) {
                 const struct bl_q8_plane *fine = a[r] + 1;
@@ -87,6 +92,7 @@ static INLINE void dot_panels(uint32_t format, int n, const struct panel *p, uin
             }
         }
     }
+#pragma GCC unroll 4
     for (int r = 0; r < n; r++)
         out[r * GROUPS] = acc[r];
 }

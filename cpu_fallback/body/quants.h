@@ -23,8 +23,8 @@ static INLINE uint32_t block_bytes(uint32_t format)
     return 1;
 }
 
-/* Facts of a format. offset: weight = stored - offset. scales: how many sub-scales 32 columns have. run: how many vsum may be added before
- * they must become 32 bits: run * 2 * (largest stored weight) * 127 <= 32767. */
+/* Facts of a format. offset: weight = stored - offset. scales: how many sub-scales 32 columns have. run: how many products may be added before
+ * they must become 32 bits, where a vsum has 16: run * 2 * (largest stored weight) * 127 <= 32767. */
 struct quant_facts {
     size_t d_at, e_at; /* of the f16 d and of m or dmin right after it; e_at 0: the format has no min */
     size_t nibbles_at, fifth_bits_at; /* where a block of 32 is nibbles and perhaps a bit each; else 0 */
@@ -143,6 +143,7 @@ static INLINE void unpack_block(uint32_t format, const uint8_t *const rows[8], s
         e = vf_xor(e, vf_set1(-0.0f));
     vb scales[8], mins[8];
     if (facts.scales) {
+#pragma GCC unroll 8
         for (int r = 0; r < 8; r++)
             sub_scales(format, rows[r], &scales[r], &mins[r]);
         vb_transpose(scales);
@@ -155,12 +156,14 @@ static INLINE void unpack_block(uint32_t format, const uint8_t *const rows[8], s
         if (facts.nibbles_at) {
             vb_nibble_groups(rows, facts.nibbles_at, facts.fifth_bits_at, w);
         } else {
+#pragma GCC unroll 8
             for (int r = 0; r < 8; r++)
                 w[r] = stored_weights(format, rows[r], j);
             vb_transpose(w);
         }
+#pragma GCC unroll 8
         for (int i = 0; i < 8; i++)
-            p[j].w[i] = w[i];
+            p[j].w[i] = facts.is_signed ? vb_biased(w[i]) : w[i];
         p[j].d = d;
         if (facts.e_at)
             p[j].e = e;

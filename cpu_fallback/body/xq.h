@@ -7,9 +7,9 @@
 #define BL_CPU_BODY_XQ_H
 #include "hal/xq.h"
 
-enum { XQ_ROWS = 4, XQ_TILES = 4 }; /* the most rows of activations and tiles that are multiplied at once */
+enum { XQ_ROWS = LEVEL_AT_ONCE, XQ_TILES = LEVEL_AT_ONCE }; /* the most rows of activations and tiles that are multiplied at once */
 
-/* Facts of a depth. run: how many products (vsum) may be added before they must become 32 bits, as in quants.h. Depth 5 is signed: stored
+/* Facts of a depth. run: how many products may be added before they must become 32 bits, as in quants.h. Depth 5 is signed: stored
  * bytes below 128 and signs; depth 8 is two planes of nibbles, the second 16 times the first. */
 struct xq_facts {
     int factor, offset, run, planes;
@@ -22,7 +22,7 @@ static INLINE struct xq_facts xq_facts_of(uint32_t depth)
     case 2: return (struct xq_facts){1, BL_XQ_LEVEL2, 4, 1};
     case 3: return (struct xq_facts){1, BL_XQ_LEVEL3, 2, 1};
     case 4: return (struct xq_facts){1, BL_XQ_LEVEL4, 1, 1};
-    case 5: return (struct xq_facts){1, 0, 1, 1};
+    case 5: return (struct xq_facts){1, VSUM_BIAS, 1, 1};
     case 6: return (struct xq_facts){2, 63, 2, 1};
     case 7: return (struct xq_facts){2, 127, 1, 1};
     default: return (struct xq_facts){2, 255, 8, 2};
@@ -66,7 +66,7 @@ static INLINE struct xq_levels xq_levels_of(uint32_t depth, const struct bl_xq_h
         levels.one = vb_table_of(negative, positive);
         break;
     default:
-        levels.one = vb_table(h->half5);
+        levels.one = vb_biased(vb_table(h->half5));
     }
     return levels;
 }
@@ -150,10 +150,11 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
                           const struct xq_panel *panels, const struct bl_q8_plane *const *a, vi (*isum)[XQ_ROWS])
 {
     const struct xq_facts facts = xq_facts_of(depth);
+    const int length = VSUM_IS_WIDE ? 8 : facts.run;
     vb pair[XQ_TILES][2];
 #pragma GCC unroll 2
     for (int plane = 0; plane < facts.planes; plane++) {
-        const vb factor = vp_set1(plane ? 16 * facts.factor : facts.factor);
+        const int factor = plane ? 16 * facts.factor : facts.factor;
         vsum run[XQ_TILES][XQ_ROWS];
 #pragma GCC unroll 8
         for (int done = 0; done < 8; done++) {
@@ -169,11 +170,14 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
                 for (int r = 0; r < n; r++) {
                     const vb w = pair[t][done % 2];
                     const int8_t *x = a[r]->q + 4 * q;
-                    const vsum product = depth != 5 ? vsum_mul_u8(w, x) : unpacked ? vsum_mul_s8(w, x) : vsum_mul_signed(w, xq_signs(codes[t] + 128, q), x);
-                    run[t][r] = done % facts.run == 0 ? product : vsum_here(vsum_add(run[t][r], product));
-                    if (done % facts.run == facts.run - 1) {
-                        const vi total = vsum_total(run[t][r], factor);
-                        isum[t][r] = plane == 0 && done == facts.run - 1 ? total : vi_here(vi_add(isum[t][r], total));
+                    const vsum before = done % length ? run[t][r] : vsum_zero();
+                    const vsum sum = depth != 5 ? vsum_add_u8(before, w, x)
+                                   : unpacked ? vsum_add_s8(before, w, x)
+                                              : vsum_add_signed(before, w, xq_signs(codes[t] + 128, q), x);
+                    run[t][r] = done % length ? vsum_here(sum) : sum;
+                    if (done % length == length - 1) {
+                        const vi total = vsum_times(run[t][r], factor);
+                        isum[t][r] = plane == 0 && done == length - 1 ? total : vi_here(vi_add(isum[t][r], total));
                     }
                 }
             }

@@ -1,5 +1,6 @@
 /* x86/avx2.h: the vector helpers of level AVX2: what body/ is written in. Eight f32 (vf), eight i32 (vi), 32 bytes (vb), sums of byte
- * products on their way to 32 bits (vsum). Each helper means the same on every ISA; knows no op and no format. */
+ * products on their way to 32 bits (vsum). Each helper means the same on every ISA; knows no op and no format. Levels above it take all of
+ * this but the sums of byte products, which are at the end. */
 #ifndef BL_CPU_X86_AVX2_H
 #define BL_CPU_X86_AVX2_H
 #include "cpu_fallback/call.h"
@@ -7,12 +8,10 @@
 #include <immintrin.h>
 #include <string.h>
 
+enum { LEVEL_AT_ONCE = 4 }; /* sums of products that the registers hold beside what is multiplied */
 #define INLINE inline __attribute__((always_inline))
-#define LEVEL_NAME(name) bl_##name##_avx2
-#define LEVEL_TABLE bl_cpu_table_avx2
-
 typedef __m256 vf;
-typedef __m256i vi, vb, vsum;
+typedef __m256i vi, vb;
 
 /* ---- f32 ---- */
 static INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
@@ -283,7 +282,7 @@ static INLINE vi vp_dot(vb pairs, const int16_t other[2]) /* lane i: pairs[i][0]
     return _mm256_madd_epi16(pairs, _mm256_set1_epi32(both));
 }
 
-/* ---- i32 and byte products ---- */
+/* ---- i32 ---- */
 static INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 static INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 static INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
@@ -294,22 +293,43 @@ static INLINE vi vi_nibbles(uint32_t word)
     const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
     return _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), shifts), _mm256_set1_epi32(15));
 }
+static INLINE vi vi_here(vi a) { return vb_here(a); }
 static INLINE vb four_of(const int8_t *a)
 {
     int four;
     memcpy(&four, a, 4);
     return _mm256_set1_epi32(four);
 }
-/* Lane i (4 bytes of w, 4 bytes a): products w * a, not yet summed to one number. Unsigned w <= 63 (or 127 where one product pair is the
- * whole sum): a pair is at most 2 * 63 * 127, two pairs still fit in 16 bits. */
-static INLINE vsum vsum_mul_u8(vb w, const int8_t *a) { return _mm256_maddubs_epi16(w, four_of(a)); }
-static INLINE vsum vsum_mul_s8(vb w, const int8_t *a) { return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four_of(a), w)); }
+static INLINE vb vb_signed(vb w, vb signs) { return _mm256_sign_epi8(w, signs); } /* as vsum_add_signed counts them */
+
+/* ---- sums of byte products ---- */
+#ifndef LEVEL_NAME
+#define LEVEL_NAME(name) bl_##name##_avx2
+#define LEVEL_TABLE bl_cpu_table_avx2
+typedef __m256i vsum;
+
+/* VSUM_IS_WIDE: sums hold 32 bits, so any number of products may be added. VSUM_BIAS: vsum_add_s8 and vsum_add_signed take weights to which
+ * vb_biased has added it; what that adds to the sum is subtracted afterwards. */
+enum { VSUM_IS_WIDE = 0, VSUM_BIAS = 0 };
+static INLINE vb vb_biased(vb a) { return a; }
+
+static INLINE vsum vsum_zero(void) { return _mm256_setzero_si256(); }
+/* Lane i (4 bytes of w, 4 bytes a): products w * a on top of the sum, not yet one number. Unsigned w <= 63 (or 127 where one product pair is
+ * the whole sum): a pair is at most 2 * 63 * 127, two pairs still fit in 16 bits. */
+static INLINE vsum vsum_add_u8(vsum sum, vb w, const int8_t *a) { return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, four_of(a))); }
+static INLINE vsum vsum_add_s8(vsum sum, vb w, const int8_t *a)
+{
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four_of(a), w)));
+}
 /* w <= 127 counts as negative where the top bit of the byte of `signs` is set; no byte of `signs` is 0. */
-static INLINE vsum vsum_mul_signed(vb w, vb signs, const int8_t *a) { return _mm256_maddubs_epi16(w, _mm256_sign_epi8(four_of(a), signs)); }
-static INLINE vb vb_signed(vb w, vb signs) { return _mm256_sign_epi8(w, signs); } /* as vsum_mul_signed counts them */
-static INLINE vsum vsum_add(vsum a, vsum b) { return _mm256_add_epi16(a, b); }
+static INLINE vsum vsum_add_signed(vsum sum, vb w, vb signs, const int8_t *a)
+{
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, _mm256_sign_epi8(four_of(a), signs)));
+}
 static INLINE vsum vsum_here(vsum a) { return vb_here(a); }
-static INLINE vi vi_here(vi a) { return vb_here(a); }
-/* Lane i: the sum of its products, times scale (both halves of the pair hold it). */
-static INLINE vi vsum_total(vsum a, vb scale) { return _mm256_madd_epi16(a, scale); }
+/* Lane i: the sum of its products; times scale (both halves of the pair hold it); times a constant. */
+static INLINE vi vsum_total(vsum a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
+static INLINE vi vsum_scaled(vsum a, vb scale) { return _mm256_madd_epi16(a, scale); }
+static INLINE vi vsum_times(vsum a, int factor) { return _mm256_madd_epi16(a, _mm256_set1_epi16((short)factor)); }
+#endif
 #endif

@@ -1,0 +1,5 @@
+/* body/attention.c: body/attention.h at the level whose header the build names. */
+#include LEVEL_HEADER
+
+#include "cpu_fallback/body/level.h"
+#include "cpu_fallback/body/attention.h"
