@@ -64,18 +64,17 @@ static double clock_rate(void)
     return STEPS * (double)CYCLES / ((double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec));
 }
 
+static volatile uint64_t read_sink;
+
 static void read_part(void *user, uint32_t i, uint32_t worker)
 {
     const struct machine *m = user;
-    static volatile uint64_t sink;
     const size_t words = POOL_BYTES / 8 / m->threads;
     uint64_t sum = 0;
     for (const uint64_t *p = m->memory + i * words, *end = p + words; p < end; p++)
         sum += *p;
-    if (worker == 0)
-        sink = sum;
-    else
-        __asm__ volatile("" : : "r"(sum));
+    (void)worker;
+    __atomic_store_n(&read_sink, sum, __ATOMIC_RELAXED);
 }
 
 /* With one thread of the CPU the time that the program computes: what other programs take from it does not count. */
