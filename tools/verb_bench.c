@@ -164,7 +164,8 @@ static int bench_model(struct options *o)
         fprintf(stderr, "%s bench: -p 0 and -n 0 leave nothing to measure\n", program_name);
         return EXIT_USAGE;
     }
-    o->context = o->bench_prompt > o->bench_tokens ? o->bench_prompt : o->bench_tokens;
+    if (o->context < 0)
+        o->context = o->bench_prompt > o->bench_tokens ? o->bench_prompt : o->bench_tokens;
     const uint64_t begun = now_ns();
     const int code = open_model(o, &model, &sequence);
     if (code != EXIT_OK)
