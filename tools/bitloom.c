@@ -13,6 +13,7 @@ const struct verb verbs[] = {
     {"graph", 'g', "-m FILE [--schedule NAME] [--dot | --json | --stats]", "show the graph of a model and its schedule", verb_graph},
     {"compress", 'z', "FILE -o FILE (--size SIZE | --bpw BITS) [options]", "make a model smaller: learn how many bits each column of each matrix needs", verb_compress},
     {"eval", 'e', "-m FILE (--ppl TEXT | --kld REFERENCE -f TEXT | --arc FILE | ...) [options]", "how well a model predicts texts and answers questions, and how far it is from another one", verb_eval},
+    {"bench", 'b', "-m FILE | --kernels | --bits [options]", "measure how fast a model, single kernels, or models of several bit rates are", verb_bench},
     {"devices", 'd', "[--json] [--probe]", "list devices, and why others are missing", verb_devices},
     {"completion", 0, "bash|zsh|fish", "print a shell completion script", NULL},
     {"man", 0, "", "print the manual page", NULL},

@@ -44,6 +44,9 @@ static void set_defaults(struct options *o)
     o->n_predict = -1;
     o->fit_target = -1;
     o->checkpoint = 60;
+    o->bench_prompt = 512;
+    o->bench_tokens = -1; /* which no one can give */
+    o->repetitions = 5;
     o->context = -1; /* which no one can give */
     o->batch = 512;
     o->seed = -1;
@@ -213,14 +216,14 @@ static bool read_environment(const char *who, const struct verb *verb, struct op
 
 /* ---- arguments ---- */
 
-/* The option that `arg` names, and the value after = if there is one. */
-static const struct option *find_option(const char *arg, const char **value)
+/* The option of the verb that `arg` names, and the value after = if there is one. */
+static const struct option *find_option(const struct verb *verb, const char *arg, const char **value)
 {
     char name[NAME_ROOM];
     size_t length = arg[0] == '-' && arg[1] == '-' ? strcspn(arg, "=") : strlen(arg);
     *value = arg[length] ? arg + length + 1 : NULL;
     for (size_t i = 0; i < N_OPTIONS; i++)
-        for (const char *at = table[i].names; next_name(&at, name);)
+        for (const char *at = table[i].names; takes(&table[i], verb) && next_name(&at, name);)
             if (strlen(name) == length && strncmp(name, arg, length) == 0)
                 return &table[i];
     return NULL;
@@ -229,7 +232,7 @@ static const struct option *find_option(const char *arg, const char **value)
 bool options_set(const char *who, const char *name, const char *option_name, const char *range, const char *value, struct options *out)
 {
     const char *none;
-    return set_value(who, find_option(option_name, &none), name, range, value, out);
+    return set_value(who, find_option(&verbs[0], option_name, &none), name, range, value, out);
 }
 
 bool options_environment(const char *who, const struct verb *verb, struct options *out)
@@ -249,7 +252,7 @@ static bool unknown(const struct verb *verb, const char *arg)
 /* The model file, which may stand without -m, once. */
 static bool take_plain(const struct verb *verb, const char *arg, bool *model_given, struct options *out)
 {
-    if (!strchr("rcivtgze", verb->letter) || *model_given)
+    if (!strchr("rcivtgzeb", verb->letter) || *model_given)
         return unknown(verb, arg);
     *model_given = true;
     out->model = arg;
@@ -279,8 +282,8 @@ bool options_parse(const struct verb *verb, int argc, char **argv, struct option
             *help = true;
             return true;
         }
-        const struct option *option = find_option(arg, &value);
-        if (!option || !takes(option, verb))
+        const struct option *option = find_option(verb, arg, &value);
+        if (!option)
             return unknown(verb, arg);
         if (option->kind == FLAG && value) {
             fprintf(stderr, "%s: %s takes no value\n", who, arg);
@@ -289,11 +292,12 @@ bool options_parse(const struct verb *verb, int argc, char **argv, struct option
         char name[NAME_ROOM];
         snprintf(name, sizeof name, "%.*s", (int)strcspn(arg, option->kind == FLAG ? "" : "="), arg);
         if (option->kind != FLAG && !value) {
-            if (i + 1 == argc) {
+            const bool may_lack = option->argument[0] == '[';
+            if (i + 1 == argc && !may_lack) {
                 fprintf(stderr, "%s: %s needs a value\n", who, arg);
                 return false;
             }
-            value = argv[++i];
+            value = may_lack && (i + 1 == argc || !isdigit((unsigned char)argv[i + 1][0])) ? "" : argv[++i];
         }
         if (!set_value(who, option, name, option->range, value, out))
             return false;

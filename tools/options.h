@@ -35,7 +35,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 /* Environment, then arguments. False after a line on stderr: program and verb, option, value, limit. Sets *help for -h. */
 bool options_parse(const struct verb *verb, int argc, char **argv, struct options *out, bool *help);
-/* The two halves, for a front end with names of its own: defaults and environment; then one value for our option `option_name`, checked
+/* The two halves, for a front end with names of its own: defaults and environment; then one value for the option `option_name` of the first verb, checked
  * against `range` (in the words of options.def) and called `name` in the line that refuses it. `who` begins that line. */
 bool options_environment(const char *who, const struct verb *verb, struct options *out);
 bool options_set(const char *who, const char *name, const char *option_name, const char *range, const char *value, struct options *out);

@@ -12,6 +12,7 @@ int verb_graph(struct options *options);
 int verb_devices(struct options *options);
 int verb_compress(struct options *options);
 int verb_eval(struct options *options);
+int verb_bench(struct options *options);
 /* The program under the name picolm: MODEL -p -n -t TEMP -k TOPP -s -c -j --json --cache, with PicoLM's meanings and defaults. */
 int picolm_main(int argc, char **argv);
 /* Generates from o->prompt (NULL: standard input) to stdout; shared by run and picolm. */

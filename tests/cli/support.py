@@ -10,7 +10,7 @@ import unittest
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 BITLOOM = os.path.abspath(os.environ.get('BITLOOM', 'build/tools/bitloom'))
-VERBS = ['run', 'chat', 'inspect', 'verify', 'tokenize', 'graph', 'compress', 'eval', 'devices', 'completion', 'man', 'version', 'help']
+VERBS = ['run', 'chat', 'inspect', 'verify', 'tokenize', 'graph', 'compress', 'eval', 'bench', 'devices', 'completion', 'man', 'version', 'help']
 FOLDER = tempfile.TemporaryDirectory(prefix='bitloom-cli-')
 
 
