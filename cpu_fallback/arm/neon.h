@@ -189,6 +189,7 @@ static INLINE vb vb_here(vb a) { return a; } /* see avx2.h; there are registers 
 static INLINE vb vb_set1(int a) { return (vb){vdupq_n_u8((uint8_t)a), vdupq_n_u8((uint8_t)a)}; }
 static INLINE vb vb_and(vb a, vb b) { return (vb){vandq_u8(a.l, b.l), vandq_u8(a.h, b.h)}; }
 static INLINE vb vb_or(vb a, vb b) { return (vb){vorrq_u8(a.l, b.l), vorrq_u8(a.h, b.h)}; }
+static INLINE vb vb_xor(vb a, vb b) { return (vb){veorq_u8(a.l, b.l), veorq_u8(a.h, b.h)}; }
 static INLINE vb vb_place(vb a, int shift) /* no bit of a byte may leave it */
 {
     const int8x16_t by = vdupq_n_s8((int8_t)shift);
@@ -229,8 +230,47 @@ static INLINE vb vb_lookup(vb table, vb i) { return (vb){vqtbl1q_u8(table.l, i.l
 /* The same for the low or the high nibbles of bytes whose nibbles are all below 8. */
 static INLINE vb vb_lookup_low(vb table, vb i) { return vb_lookup(table, vb_field(i, 0, 7)); }
 static INLINE vb vb_lookup_high(vb table, vb i) { return vb_lookup(table, vb_field(i, 4, 7)); }
-/* Bytes n places up; which bits enter a byte from below is not defined. */
+/* Bytes n places up, or down; which bits enter a byte is not defined. */
 static INLINE vb vb_up(vb a, int n) { return vb_place(a, n); }
+static INLINE vb vb_down(vb a, int n) { return vb_place(a, -n); }
+/* The 16 bytes at even places, then those at odd ones. */
+static INLINE vb vb_evens_odds(vb a) { return (vb){vuzp1q_u8(a.l, a.h), vuzp2q_u8(a.l, a.h)}; }
+static INLINE vb vb_add(vb a, vb b) { return (vb){vaddq_u8(a.l, b.l), vaddq_u8(a.h, b.h)}; }
+static INLINE void row_bytes(const uint8x16_t w[4], uint8x16_t bytes[4])
+{
+    static const uint8_t by_byte[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    uint8x16_t s[4];
+    for (int t = 0; t < 4; t++)
+        s[t] = vqtbl1q_u8(w[t], vld1q_u8(by_byte));
+    transpose4(s, bytes);
+}
+/* w[t] holds eight words of 4 bytes, a row each; afterwards bytes[k] holds byte k of all 32 rows, in an order that vb_row_sums undoes. */
+static INLINE void vb_row_bytes(const vb w[4], vb bytes[4])
+{
+    uint8x16_t l[4] = {w[0].l, w[1].l, w[2].l, w[3].l}, h[4] = {w[0].h, w[1].h, w[2].h, w[3].h};
+    row_bytes(l, l);
+    row_bytes(h, h);
+    for (int k = 0; k < 4; k++)
+        bytes[k] = (vb){l[k], h[k]};
+}
+static INLINE void row_sums(uint8x16_t low, uint8x16_t high, int32x4_t sums[4])
+{
+    const uint16x8_t first = vaddw_u8(vshll_n_u8(vget_low_u8(high), 5), vget_low_u8(low));
+    const uint16x8_t second = vaddw_u8(vshll_n_u8(vget_high_u8(high), 5), vget_high_u8(low));
+    sums[0] = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(first)));
+    sums[1] = vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(first)));
+    sums[2] = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(second)));
+    sums[3] = vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(second)));
+}
+/* Lane r of sums[t]: low + 32 * high of row r of w[t]. */
+static INLINE void vb_row_sums(vb low, vb high, vi sums[4])
+{
+    int32x4_t l[4], h[4];
+    row_sums(low.l, high.l, l);
+    row_sums(low.h, high.h, h);
+    for (int t = 0; t < 4; t++)
+        sums[t] = (vi){l[t], h[t]};
+}
 /* v[row] holds eight 4-byte groups; afterwards v[i] holds group i of each row. */
 static INLINE void vb_transpose(vb v[8])
 {

@@ -83,11 +83,16 @@ static INLINE vb xq_word(const uint8_t *codes, int i)
     return vb_load(codes + 32 * i);
 }
 
-/* Planes of 2 and of 1 bits as numbers of 3 bits: of quad q in the low nibbles, of quad q + 4 in the high ones (q < 4). */
+/* A plane of 2 bits: of quad q in the low nibbles, of quad q + 4 in the high ones (q < 4). */
+static INLINE vb xq_twos(const uint8_t *plane2, int q)
+{
+    return q / 2 ? vb_field(xq_word(plane2, q % 2), 2, 0x33) : vb_and(xq_word(plane2, q % 2), vb_set1(0x33));
+}
+
+/* Planes of 2 and of 1 bits as numbers of 3 bits: likewise. */
 static INLINE vb xq_threes(const uint8_t *plane2, const uint8_t *plane1, int q)
 {
-    const vb two = xq_word(plane2, q % 2), one = xq_word(plane1, 0);
-    const vb low = q / 2 ? vb_field(two, 2, 0x33) : vb_and(two, vb_set1(0x33)), at = vb_set1(0x44);
+    const vb low = xq_twos(plane2, q), one = xq_word(plane1, 0), at = vb_set1(0x44);
     switch (q) {
     case 0: return vb_or(low, vb_place(vb_and(one, vb_set1(0x11)), 2));
     case 1: return vb_or(low, vb_place(vb_and(one, vb_set1(0x22)), 1));
@@ -108,6 +113,12 @@ static INLINE void xq_pair(uint32_t depth, const uint8_t *codes, const struct xq
 {
     const vb four = vb_here(xq_word(codes, depth == 1 ? 0 : depth < 4 ? q % 2 : q + 4 * plane)); /* once from memory */
     const vb threes = depth == 3 ? xq_threes(codes, codes + 64, q) : depth == 7 ? xq_threes(codes + 128, codes + 192, q) : four;
+    if (depth == 6 || depth == 7) { /* the high nibbles of `four` and the low ones of `upper` change places */
+        const vb upper = depth == 7 ? threes : xq_twos(codes + 128, q), change = vb_and(vb_xor(vb_down(four, 4), upper), vb_set1(15));
+        pair[0] = vb_xor(four, vb_place(change, 4));
+        pair[1] = vb_xor(upper, change);
+        return;
+    }
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
         const vb nibble = xq_move(four, 4 * i, 4, 0);
@@ -117,8 +128,6 @@ static INLINE void xq_pair(uint32_t depth, const uint8_t *codes, const struct xq
         case 3: pair[i] = i ? vb_lookup_high(levels->one, threes) : vb_lookup_low(levels->one, threes); break;
         case 4:
         case 5: pair[i] = vb_lookup(levels->one, nibble); break;
-        case 6: pair[i] = vb_or(nibble, xq_move(xq_word(codes + 128, q % 2), (q + 4 * i) / 2 * 2, 2, 4)); break;
-        case 7: pair[i] = vb_or(nibble, xq_move(threes, 4 * i, 3, 4)); break;
         default: pair[i] = nibble;
         }
     }
@@ -190,6 +199,56 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
             isum[t][r] = facts.offset ? vi_sub(isum[t][r], offset) : isum[t][r];
     }
 }
+
+/* ---- one bit, one row of activations ---- */
+
+/* Four weights of one bit, a nibble of a byte of the plane, and the activations that meet them give one of 16 sums: looked up. Byte k of a word
+ * is columns 4q + k, so there are tables for each k and half of the quads. A sum plus 512 is low + 32 * high, both below 32: eight of
+ * either add up in a byte. */
+struct xq_sums {
+    uint8_t of[4][2][2][16]; /* k, half, low or high, nibble */
+};
+enum { XQ_SUM_BASE = 512 };
+
+static INLINE void xq_sums_of(const struct bl_q8_plane *x, struct xq_sums *out)
+{
+    static const int16_t bit_of[4][16] = {{0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1}, {0, 0, -1, -1, 0, 0, -1, -1, 0, 0, -1, -1, 0, 0, -1, -1},
+                                          {0, 0, 0, 0, -1, -1, -1, -1, 0, 0, 0, 0, -1, -1, -1, -1}, {0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1}};
+    for (int k = 0; k < 4; k++) {
+        for (int half = 0; half < 2; half++) {
+            const int8_t *q = x->q + 16 * half + k;
+            vb sums = vp_set1(XQ_SUM_BASE - q[0] - q[4] - q[8] - q[12]);
+            for (int j = 0; j < 4; j++)
+                sums = vp_sub(sums, vb_and(vb_load((const uint8_t *)bit_of[j]), vp_set1(-2 * q[4 * j])));
+            const vb parts = vb_or(vb_and(sums, vp_set1(31)), vb_and(vp_shift_left(sums, 3), vp_set1(31 << 8)));
+            vb_store(out->of[k][half][0], vb_evens_odds(parts));
+        }
+    }
+}
+
+/* isum[t] of a block of depth 1 of each of four tiles. */
+static INLINE void xq_dot_sums(const uint8_t *const codes[XQ_TILES], const struct xq_sums *x, vi isum[XQ_TILES])
+{
+    vb words[XQ_TILES], bytes[4], low, high;
+    vi sums[XQ_TILES];
+    for (int t = 0; t < XQ_TILES; t++)
+        words[t] = vb_load(codes[t]);
+    vb_row_bytes(words, bytes);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            const vb nibbles = xq_move(bytes[k], 4 * half, 4, 0);
+            const vb more_low = vb_lookup(vb_table(x->of[k][half][0]), nibbles), more_high = vb_lookup(vb_table(x->of[k][half][1]), nibbles);
+            low = vb_here(k || half ? vb_add(low, more_low) : more_low);
+            high = vb_here(k || half ? vb_add(high, more_high) : more_high);
+        }
+    }
+    vb_row_sums(low, high, sums);
+    for (int t = 0; t < XQ_TILES; t++)
+        isum[t] = vi_sub(sums[t], vi_set1(8 * XQ_SUM_BASE));
+}
+_Static_assert(XQ_TILES == 4, "bytes of four words");
 
 /* ---- the walk along a tile ---- */
 

@@ -6,12 +6,16 @@
 #include "cpu_fallback/body/xq.h"
 
 enum { XQ_CHUNK = 8, XQ_GROUPS = TILE_LINEAR_X / 8 }; /* blocks and tiles unpacked at once */
+enum { XQ_SUMS_TILES = 4 }; /* tiles of a task from which on sums (xq.h) cost less than they save */
 
 struct xq_scratch {
     struct xq_panel panels[XQ_GROUPS][XQ_CHUNK];
     vf acc[BL_STEP_MAX_ROWS][XQ_GROUPS];
     float threshold[BL_STEP_MAX_ROWS];
     float sides[2][BL_STEP_MAX_ROWS][TILE_LINEAR_X];
+    bool has_sums;         /* the launch is worth them: one row of activations for many of weights */
+    uint32_t first_sums;   /* blocks from here on have theirs */
+    struct xq_sums sums[]; /* per block: of the coarse planes, then of the fine ones of dominant blocks */
 };
 
 /* What is computed from p on both sides of a branch is computed in each: merged, it would fill the registers. */
@@ -32,6 +36,7 @@ struct xq_walk {
     struct xq_cursor at[XQ_TILES];
     vf acc[XQ_TILES];
     uintptr_t next;
+    const struct xq_sums *sums[2]; /* of the next block, coarse and fine; for runs that use them */
 };
 
 /* A run of n blocks of one depth. */
@@ -79,6 +84,40 @@ static INLINE void xq_run_q8(uint32_t depth, bool grouped, const struct bl_xq_he
     walk->next += (uintptr_t)n * step;
 }
 
+/* The same for depth 1, with sums. */
+static INLINE void xq_run_sums(bool grouped, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_walk *walk)
+{
+    const uint32_t step = XQ_TILES * (grouped ? 36 : 32);
+    const uint8_t *codes[XQ_TILES];
+    vf acc[XQ_TILES];
+    for (int t = 0; t < XQ_TILES; t++) {
+        codes[t] = walk->at[t].codes;
+        acc[t] = walk->acc[t];
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        vi isum[XQ_TILES];
+        for (uint32_t byte = 0; byte < step; byte += 64)
+            __builtin_prefetch((const void *)(walk->next + (uintptr_t)i * step + byte), 0, 2);
+        xq_dot_sums(codes, &walk->sums[0][i], isum);
+        for (int t = 0; t < XQ_TILES; t++)
+            acc[t] = xq_add_term(acc[t], vf_set1(x[i].d * unit), grouped, xq_group(grouped, grouped ? walk->at[t].groups[i] : 0), isum[t]);
+        if (x[i].d > threshold) {
+            xq_dot_sums(codes, &walk->sums[1][i], isum);
+            for (int t = 0; t < XQ_TILES; t++)
+                acc[t] = xq_add_term(acc[t], vf_set1((x[i].d * BL_Q8_FINE) * unit), grouped, xq_group(grouped, grouped ? walk->at[t].groups[i] : 0),
+                                     isum[t]);
+        }
+        for (int t = 0; t < XQ_TILES; t++)
+            codes[t] += 32;
+    }
+    for (int t = 0; t < XQ_TILES; t++) {
+        walk->at[t].codes = codes[t];
+        walk->at[t].groups += grouped ? n : 0;
+        walk->acc[t] = acc[t];
+    }
+    walk->next += (uintptr_t)n * step;
+}
+
 typedef void xq_run_fn(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_walk *walk);
 
 #define XQ_RUN(depth, name, grouped) \
@@ -95,8 +134,33 @@ XQ_PER_DEPTH(XQ_RUNS)
 static xq_run_fn *const xq_run_fns[8][2] = {XQ_PER_DEPTH(XQ_RUNS)};
 #undef XQ_RUNS
 
+static void xq_sums_plain(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_walk *walk)
+{
+    (void)h;
+    xq_run_sums(false, n, unit, x, threshold, walk);
+}
+
+static void xq_sums_grouped(const struct bl_xq_header *h, uint32_t n, float unit, const struct bl_q8_block *x, float threshold, struct xq_walk *walk)
+{
+    (void)h;
+    xq_run_sums(true, n, unit, x, threshold, walk);
+}
+
+static xq_run_fn *const xq_sums_fns[2] = {xq_sums_plain, xq_sums_grouped};
+
+/* Most matrices are deepest at the front: sums are made from a block to the end. */
+static INLINE void xq_make_sums(const struct bl_q8_block *x, uint32_t n_blocks, uint32_t first, struct xq_scratch *s)
+{
+    while (s->first_sums > first) {
+        const uint32_t i = --s->first_sums;
+        xq_sums_of(&x[i].coarse, &s->sums[i]);
+        if (x[i].d > s->threshold[0])
+            xq_sums_of(&x[i].fine, &s->sums[n_blocks + i]);
+    }
+}
+
 static INLINE void xq_tiles_q8_row(const struct bl_xq_header *h, const struct bl_xq_row_block *b, uint32_t row, uint32_t groups,
-                                   const struct bl_q8_block *x, struct xq_scratch *s)
+                                   const struct bl_q8_block *x, uint32_t n_blocks, struct xq_scratch *s)
 {
     for (uint32_t g = 0; g < groups; g += XQ_TILES) {
         const struct bl_q8_block *block = x;
@@ -106,7 +170,13 @@ static INLINE void xq_tiles_q8_row(const struct bl_xq_header *h, const struct bl
             walk.acc[t] = vf_set1(0);
         }
         for (const struct bl_xq_segment *seg = bl_xq_segments(h) + b->first_segment, *end = seg + b->n_segments; seg < end; seg++) {
-            xq_run_fns[seg->depth - 1][seg->flags & BL_XQ_GROUPED](h, seg->n_blocks, seg->unit, block, s->threshold[0], &walk);
+            const bool from_sums = seg->depth == 1 && s->has_sums;
+            if (from_sums) {
+                xq_make_sums(x, n_blocks, (uint32_t)(block - x), s);
+                walk.sums[0] = s->sums + (block - x);
+                walk.sums[1] = walk.sums[0] + n_blocks;
+            }
+            (from_sums ? xq_sums_fns : xq_run_fns[seg->depth - 1])[seg->flags & BL_XQ_GROUPED](h, seg->n_blocks, seg->unit, block, s->threshold[0], &walk);
             block += seg->n_blocks;
         }
         for (uint32_t t = 0; t < XQ_TILES; t++)
@@ -234,7 +304,7 @@ static INLINE void xq_tile_q8(const struct linear_tile *t, const struct bl_q8_bl
     const uint32_t row = t->first_row + t->n0, groups = (t->n1 - t->n0 + 7) / 8;
     const struct bl_xq_row_block *b = xq_row_block(h, row);
     if (t->m == 1)
-        xq_tiles_q8_row(h, b, row, groups, x, s);
+        xq_tiles_q8_row(h, b, row, groups, x, t->k / 32, s);
     else
         xq_tiles_q8_rows(h, b, row, groups, x, t->k / 32, t->m, s);
     xq_finish_q8(t, h, b, row, groups, x, s);
@@ -246,6 +316,8 @@ void LEVEL_NAME(linear_bx_q8)(const struct bl_cpu_call *call, uint32_t first, ui
     struct xq_scratch *s = scratch;
     const struct bl_q8_block *x = call->bindings[1];
     const struct bl_params_linear *p = call->push;
+    s->first_sums = p->k / 32;
+    s->has_sums = last - first >= XQ_SUMS_TILES;
     for (uint32_t r = 0; r < rows_of(call, p->rows); r++)
         s->threshold[r] = q8_threshold(x + (size_t)r * (p->k / 32), p->k / 32, BL_XQ_DOMINANT);
     for (uint32_t index = first; index < last; index++) {
@@ -265,7 +337,7 @@ void LEVEL_NAME(linear_bx_q8)(const struct bl_cpu_call *call, uint32_t first, ui
 
 size_t LEVEL_NAME(linear_bx_q8_scratch)(const void *push)
 {
-    (void)push; /* the rows are only known at run time */
-    return sizeof(struct xq_scratch);
+    const struct bl_params_linear *p = push; /* the rows are only known at run time */
+    return sizeof(struct xq_scratch) + p->k / 32 * 2 * sizeof(struct xq_sums);
 }
 #endif

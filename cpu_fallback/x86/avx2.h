@@ -173,6 +173,7 @@ static INLINE vb vb_here(vb a)
 static INLINE vb vb_set1(int a) { return _mm256_set1_epi8((char)a); }
 static INLINE vb vb_and(vb a, vb b) { return _mm256_and_si256(a, b); }
 static INLINE vb vb_or(vb a, vb b) { return _mm256_or_si256(a, b); }
+static INLINE vb vb_xor(vb a, vb b) { return _mm256_xor_si256(a, b); }
 static INLINE vb vb_field(vb a, int shift, int mask) /* (a >> shift) & mask in every byte; mask < 2^(8 - shift) */
 {
     return _mm256_and_si256(_mm256_srli_epi16(a, shift), _mm256_set1_epi8((char)mask));
@@ -200,8 +201,42 @@ static INLINE vb vb_lookup(vb table, vb i) { return _mm256_shuffle_epi8(table, i
 /* The same for the low or the high nibbles of bytes whose nibbles are all below 8: then nothing need be masked. */
 static INLINE vb vb_lookup_low(vb table, vb i) { return _mm256_shuffle_epi8(table, i); }
 static INLINE vb vb_lookup_high(vb table, vb i) { return _mm256_shuffle_epi8(table, _mm256_srli_epi16(i, 4)); }
-/* Bytes n places up; which bits enter a byte from below is not defined. */
+/* Bytes n places up, or down; which bits enter a byte is not defined. */
 static INLINE vb vb_up(vb a, int n) { return _mm256_slli_epi16(a, n); }
+static INLINE vb vb_down(vb a, int n) { return _mm256_srli_epi16(a, n); }
+/* The 16 bytes at even places, then those at odd ones. */
+static INLINE vb vb_evens_odds(vb a)
+{
+    const __m256i split = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+    return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(a, split), 0xd8);
+}
+static INLINE vb vb_add(vb a, vb b) { return _mm256_add_epi8(a, b); }
+/* w[t] holds eight words of 4 bytes, a row each; afterwards bytes[k] holds byte k of all 32 rows, in an order that vb_row_sums undoes. */
+static INLINE void vb_row_bytes(const vb w[4], vb bytes[4])
+{
+    const __m256i by_byte = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    __m256i s[4], pair[4];
+    for (int t = 0; t < 4; t++)
+        s[t] = _mm256_shuffle_epi8(w[t], by_byte);
+    for (int t = 0; t < 4; t += 2) {
+        pair[t] = _mm256_unpacklo_epi32(s[t], s[t + 1]);
+        pair[t + 1] = _mm256_unpackhi_epi32(s[t], s[t + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        bytes[2 * i] = _mm256_unpacklo_epi64(pair[i], pair[i + 2]);
+        bytes[2 * i + 1] = _mm256_unpackhi_epi64(pair[i], pair[i + 2]);
+    }
+}
+/* Lane r of sums[t]: low + 32 * high of row r of w[t]. */
+static INLINE void vb_row_sums(vb low, vb high, vi sums[4])
+{
+    const __m256i parts = _mm256_set1_epi16(32 << 8 | 1), zero = _mm256_setzero_si256();
+    for (int i = 0; i < 2; i++) {
+        const __m256i both = _mm256_maddubs_epi16(i ? _mm256_unpackhi_epi8(low, high) : _mm256_unpacklo_epi8(low, high), parts);
+        sums[2 * i] = _mm256_unpacklo_epi16(both, zero);
+        sums[2 * i + 1] = _mm256_unpackhi_epi16(both, zero);
+    }
+}
 /* v[row] holds eight 4-byte groups; afterwards v[i] holds group i of each row. */
 static INLINE void vb_transpose(vb v[8])
 {

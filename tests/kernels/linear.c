@@ -321,5 +321,11 @@ void check_linear(struct bl_kernel_key key)
             check_shape(key, &pure);
         }
     }
+    for (uint32_t depth = 0; depth <= 1 && key.weight == BL_FMT_BX && key.row_class == BL_ROWS_1; depth++) { /* with many rows, one bit has a way of its own */
+        for (uint32_t style = UNIFORM; style <= LOUD; style++) {
+            struct shape tall = {.n_segments = 2, .n = {150, 40}, .k = 416, .depth = depth, .m = 1, .style = (enum style)style};
+            check_shape(key, &tall);
+        }
+    }
     check_glus(key);
 }
