@@ -11,6 +11,17 @@
 /* From here on buffers are mapped: pages that nobody touches cost nothing. */
 #define MAP_FROM_BYTES (256u * 1024u)
 
+/* The levels that kernels may be taken from, weakest first. */
+static void describe_levels(uint32_t mask, char *out, size_t out_bytes)
+{
+    size_t n = 0;
+    for (uint32_t level = 0; level < BL_CPU_LEVEL_COUNT; level++) {
+        const char *text = bl_cpu_level_text((enum bl_cpu_level)level);
+        if ((level == BL_CPU_C || mask >> level & 1u) && n < out_bytes)
+            n += (size_t)snprintf(out + n, out_bytes - n, "%s%s", n ? ", " : "", text);
+    }
+}
+
 static void processor_name(char *out, size_t out_bytes)
 {
     char line[256];
@@ -220,10 +231,12 @@ static bl_status open_device(uint32_t index, const bl_device_params *params, bl_
     pthread_mutex_init(&device->scratch_lock, NULL);
     device->mask = bl_cpu_levels_present() & (params->cpu_mask ? params->cpu_mask : UINT32_MAX);
     processor_name(device->name, sizeof device->name);
+    describe_levels(device->mask, device->facts, sizeof device->facts);
     device->base.fns = &fns;
     device->base.caps = (bl_caps){
         .backend = "cpu",
         .name = device->name,
+        .facts = device->facts,
         .memory_kinds = 1u << BL_MEM_DEVICE | 1u << BL_MEM_UPLOAD | 1u << BL_MEM_READBACK | 1u << BL_MEM_SHARED | 1u << BL_MEM_IMPORT_HOST,
         .max_push_bytes = 128,
         .max_bindings = 18,

@@ -104,7 +104,7 @@ uint32_t cpu_cores_allowed(void);
 struct cpu_device {
     bl_device base;
     uint32_t mask;
-    char name[128];
+    char name[128], facts[128];
     struct cpu_pool *pool;
     pthread_mutex_t scratch_lock;
     struct cpu_scratch *scratch; /* the newest; a reference held */
