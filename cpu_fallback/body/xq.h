@@ -208,7 +208,7 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
 struct xq_sums {
     uint8_t of[4][2][2][16]; /* k, half, low or high, nibble */
 };
-enum { XQ_SUM_BASE = 512 };
+enum { XQ_SUM_BASE = 512, XQ_HAS_SUMS = XQ_TILES == 4 /* bytes of four words fill the tables */ };
 
 static INLINE void xq_sums_of(const struct bl_q8_plane *x, struct xq_sums *out)
 {
@@ -229,10 +229,10 @@ static INLINE void xq_sums_of(const struct bl_q8_plane *x, struct xq_sums *out)
 /* isum[t] of a block of depth 1 of each of four tiles. */
 static INLINE void xq_dot_sums(const uint8_t *const codes[XQ_TILES], const struct xq_sums *x, vi isum[XQ_TILES])
 {
-    vb words[XQ_TILES], bytes[4], low, high;
-    vi sums[XQ_TILES];
-    for (int t = 0; t < XQ_TILES; t++)
-        words[t] = vb_load(codes[t]);
+    vb words[4], bytes[4], low, high;
+    vi sums[4];
+    for (int t = 0; t < 4; t++)
+        words[t] = vb_load(codes[t % XQ_TILES]);
     vb_row_bytes(words, bytes);
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++) {
@@ -248,7 +248,6 @@ static INLINE void xq_dot_sums(const uint8_t *const codes[XQ_TILES], const struc
     for (int t = 0; t < XQ_TILES; t++)
         isum[t] = vi_sub(sums[t], vi_set1(8 * XQ_SUM_BASE));
 }
-_Static_assert(XQ_TILES == 4, "bytes of four words");
 
 /* ---- the walk along a tile ---- */
 

@@ -317,7 +317,7 @@ void LEVEL_NAME(linear_bx_q8)(const struct bl_cpu_call *call, uint32_t first, ui
     const struct bl_q8_block *x = call->bindings[1];
     const struct bl_params_linear *p = call->push;
     s->first_sums = p->k / 32;
-    s->has_sums = last - first >= XQ_SUMS_TILES;
+    s->has_sums = XQ_HAS_SUMS && last - first >= XQ_SUMS_TILES;
     for (uint32_t r = 0; r < rows_of(call, p->rows); r++)
         s->threshold[r] = q8_threshold(x + (size_t)r * (p->k / 32), p->k / 32, BL_XQ_DOMINANT);
     for (uint32_t index = first; index < last; index++) {

@@ -243,6 +243,58 @@ static INLINE vb vb_lookup_low(vb table, vb i) { return vb_lookup(table, i); }
 static INLINE vb vb_lookup_high(vb table, vb i) { return vb_lookup(table, vp_shift_right(i, 4)); }
 /* Bytes n places up; which bits enter a byte from below is not defined. */
 static INLINE vb vb_up(vb a, int n) { return vb_place(a, n); }
+static INLINE vb vb_down(vb a, int n) { return vp_shift_right(a, n); }
+static INLINE vb vb_xor(vb a, vb b) { return (vb){_mm_xor_si128(a.l, b.l), _mm_xor_si128(a.h, b.h)}; }
+static INLINE vb vb_add(vb a, vb b) { return (vb){_mm_add_epi8(a.l, b.l), _mm_add_epi8(a.h, b.h)}; }
+/* The 16 bytes at even places, then those at odd ones. */
+static INLINE vb vb_evens_odds(vb a)
+{
+    const __m128i split = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    const __m128i l = _mm_shuffle_epi8(a.l, split), h = _mm_shuffle_epi8(a.h, split);
+    return (vb){_mm_unpacklo_epi64(l, h), _mm_unpackhi_epi64(l, h)};
+}
+static INLINE void row_bytes(const __m128i w[4], __m128i bytes[4])
+{
+    const __m128i by_byte = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m128i s[4], pair[4];
+    for (int t = 0; t < 4; t++)
+        s[t] = _mm_shuffle_epi8(w[t], by_byte);
+    for (int t = 0; t < 4; t += 2) {
+        pair[t] = _mm_unpacklo_epi32(s[t], s[t + 1]);
+        pair[t + 1] = _mm_unpackhi_epi32(s[t], s[t + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        bytes[2 * i] = _mm_unpacklo_epi64(pair[i], pair[i + 2]);
+        bytes[2 * i + 1] = _mm_unpackhi_epi64(pair[i], pair[i + 2]);
+    }
+}
+/* w[t] holds eight words of 4 bytes, a row each; afterwards bytes[k] holds byte k of all 32 rows, in an order that vb_row_sums undoes. */
+static INLINE void vb_row_bytes(const vb w[4], vb bytes[4])
+{
+    __m128i l[4] = {w[0].l, w[1].l, w[2].l, w[3].l}, h[4] = {w[0].h, w[1].h, w[2].h, w[3].h};
+    row_bytes(l, l);
+    row_bytes(h, h);
+    for (int k = 0; k < 4; k++)
+        bytes[k] = (vb){l[k], h[k]};
+}
+static INLINE void row_sums(__m128i low, __m128i high, __m128i sums[4])
+{
+    const __m128i parts = _mm_set1_epi16(32 << 8 | 1), zero = _mm_setzero_si128();
+    for (int i = 0; i < 2; i++) {
+        const __m128i both = _mm_maddubs_epi16(i ? _mm_unpackhi_epi8(low, high) : _mm_unpacklo_epi8(low, high), parts);
+        sums[2 * i] = _mm_unpacklo_epi16(both, zero);
+        sums[2 * i + 1] = _mm_unpackhi_epi16(both, zero);
+    }
+}
+/* Lane r of sums[t]: low + 32 * high of row r of w[t]. */
+static INLINE void vb_row_sums(vb low, vb high, vi sums[4])
+{
+    __m128i l[4], h[4];
+    row_sums(low.l, high.l, l);
+    row_sums(low.h, high.h, h);
+    for (int t = 0; t < 4; t++)
+        sums[t] = (vi){l[t], h[t]};
+}
 static INLINE void transpose4(const __m128i in[4], __m128i out[4])
 {
     const __m128i a = _mm_unpacklo_epi32(in[0], in[1]), b = _mm_unpackhi_epi32(in[0], in[1]);
