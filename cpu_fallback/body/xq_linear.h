@@ -102,6 +102,8 @@ static INLINE void xq_run_sums(bool grouped, uint32_t n, float unit, const struc
         for (int t = 0; t < XQ_TILES; t++)
             acc[t] = xq_add_term(acc[t], vf_set1(x[i].d * unit), grouped, xq_group(grouped, grouped ? walk->at[t].groups[i] : 0), isum[t]);
         if (x[i].d > threshold) {
+            for (int t = 0; t < XQ_TILES; t++)
+                XQ_APART(codes[t]);
             xq_dot_sums(codes, &walk->sums[1][i], isum);
             for (int t = 0; t < XQ_TILES; t++)
                 acc[t] = xq_add_term(acc[t], vf_set1((x[i].d * BL_Q8_FINE) * unit), grouped, xq_group(grouped, grouped ? walk->at[t].groups[i] : 0),
