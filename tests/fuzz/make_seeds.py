@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seeds for the fuzz targets: make_seeds.py KIND FOLDER [PROGRAM [MUTANTS]].
 
-Writes well-formed and slightly wrong inputs of a KIND (gguf, graph, tokenizer) into FOLDER, and, when a replay PROGRAM is named, MUTANTS random
+Writes well-formed and slightly wrong inputs of a KIND (gguf, graph, tokenizer, xq) into FOLDER, and, when a replay PROGRAM is named, MUTANTS random
 variations of them (always the same ones), and runs the program over the folder.
 """
 import glob
@@ -96,6 +96,13 @@ def graph_seeds():
     yield b"x = embed(tokens, token_embd)\nrepeat i in 3\n  if i % 2 == 0\n    x = x + silu(x)\n  else\n    x = x * 2\nlogits = linear(select(x, outputs), output)\n"
 
 
+def xq_seeds():
+    """Shape, segments, outliers, codes, changes: fuzz_xq.c makes a matrix of any bytes."""
+    for i in range(40):
+        rng = random.Random(i)
+        yield bytes(rng.randrange(256) for _ in range(50 << i % 5))
+
+
 def mutate_text(rng, seed):
     """Words and lines of a text dropped, doubled, swapped and replaced by others."""
     words = re.findall(rb"[A-Za-z_0-9.{}]+|[^A-Za-z_0-9.{}]", seed)
@@ -137,7 +144,7 @@ def mutate(rng, seed):
 
 def main():
     kind, folder = sys.argv[1], sys.argv[2]
-    seeds = list({"gguf": gguf_seeds, "graph": graph_seeds, "tokenizer": tokenizer_seeds}[kind]())
+    seeds = list({"gguf": gguf_seeds, "graph": graph_seeds, "tokenizer": tokenizer_seeds, "xq": xq_seeds}[kind]())
     os.makedirs(folder, exist_ok=True)
     for old in os.listdir(folder):
         os.remove(os.path.join(folder, old))
