@@ -32,6 +32,7 @@ if expected[0] or got[0] or not expected[1].strip() or expected[1] != got[1]:
     print('FAIL: not the same text')
     sys.exit(1)
 if own_mb is not None:
+    got = text_of(device)  # again: the first time the driver's compiler is in the peak, which keeps what it made
     file_mb, kv_mb, peak_mb = (float(re.search(pattern, got[2]).group(1)) for pattern in (r'file ([0-9.]+) MB', r'KV ([0-9.]+) MB', r'([0-9.]+) MB peak'))
     print('peak %.1f MB, file %.1f MB and KV %.1f MB' % (peak_mb, file_mb, kv_mb))
     if peak_mb > 1.1 * file_mb + kv_mb + own_mb:
