@@ -240,7 +240,8 @@ bool xq_work_load(struct xq_work *w, const char *name, uint64_t key, const struc
     const bool enough = bl_file_map_bytes(map) - sizeof(struct head) >= bytes;
     const uint8_t *from = (const uint8_t *)bl_file_map_data(map) + sizeof(struct head);
     for (uint32_t i = 0; enough && i < n; i++) {
-        memcpy(spans[i].data, from, (size_t)spans[i].bytes);
+        if (spans[i].bytes)
+            memcpy(spans[i].data, from, (size_t)spans[i].bytes);
         from += spans[i].bytes;
     }
     bl_file_map_destroy(map);
