@@ -2,6 +2,7 @@
 #include "compress/measure.h"
 
 #include "base/error.h"
+#include "compress/rank.h"
 #include "model/xq_pack.h"
 
 #include <math.h>
@@ -57,41 +58,28 @@ static float deviation(const float *v, uint32_t n)
 
 #define GROUP_DAMP 0.1 /* of the mean of its diagonal */
 
-struct ranked {
-    float worth;
-    uint32_t row;
-};
-
-static int by_worth(const void *a, const void *b)
-{
-    const struct ranked *x = a, *y = b;
-    if (x->worth != y->worth)
-        return x->worth > y->worth ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
-
 /* Rows of much worth first: the later ones make up for their errors. */
-static bool factor_group(const struct xq_matrix *matrix, uint32_t first, const struct xq_blas *blas, struct ranked *ranked, double *a, struct xq_measured *out)
+static bool factor_group(const struct xq_matrix *matrix, uint32_t first, const struct xq_blas *blas, struct xq_ranked *ranked, double *a, struct xq_measured *out)
 {
     const uint32_t n = matrix->group;
     double mean = 0;
     for (uint32_t i = 0; i < n; i++) {
-        ranked[i] = (struct ranked){matrix->row_worth[first + i], i};
+        ranked[i] = (struct xq_ranked){(double)matrix->row_worth[first + i], i};
         mean += (double)matrix->row_worth[first + i] / n;
     }
-    qsort(ranked, n, sizeof *ranked, by_worth);
+    xq_rank(ranked, n);
     for (uint32_t i = 0; i < n; i++)
-        out->order[first + i] = first + ranked[i].row;
+        out->order[first + i] = first + ranked[i].index;
     bool done = false;
     float *l2 = out->worth + first; /* by place, then by row */
     for (double damp = GROUP_DAMP; !done && damp < 1e6; damp *= 4) {
         for (uint32_t i = 0; i < n; i++)
             for (uint32_t j = 0; j < n; j++)
-                a[(size_t)(n - 1 - i) * n + (n - 1 - j)] = (double)matrix->coupling[(size_t)(first + ranked[i].row) * n + ranked[j].row] + (i == j ? damp * (mean > 0 ? mean : 1) : 0);
+                a[(size_t)(n - 1 - i) * n + (n - 1 - j)] = (double)matrix->coupling[(size_t)(first + ranked[i].index) * n + ranked[j].index] + (i == j ? damp * (mean > 0 ? mean : 1) : 0);
         done = xq_factor(blas, n, a, out->feedback + (size_t)first * n, n, l2);
     }
     for (uint32_t i = 0; i < n; i++)
-        a[ranked[i].row] = mean > 0 ? (double)l2[i] : 0;
+        a[ranked[i].index] = mean > 0 ? (double)l2[i] : 0;
     for (uint32_t i = 0; i < n; i++)
         l2[i] = (float)a[i];
     return done;
@@ -110,7 +98,7 @@ bl_status xq_measure_worth(const struct xq_matrix *matrix, const struct xq_blas 
         return BL_OK;
     out->order = malloc(matrix->rows * sizeof *out->order);
     out->feedback = calloc((size_t)matrix->rows * n, sizeof *out->feedback);
-    struct ranked *ranked = malloc(n * sizeof *ranked);
+    struct xq_ranked *ranked = malloc(n * sizeof *ranked);
     double *a = malloc((size_t)n * n * sizeof *a);
     bool done = out->order && out->feedback && ranked && a;
     const bool had_memory = done;

@@ -2,6 +2,7 @@
 #include "compress/prepare.h"
 
 #include "base/error.h"
+#include "compress/rank.h"
 #include "model/xq_pack.h"
 
 #include <math.h>
@@ -25,30 +26,17 @@ void xq_prepared_free(struct xq_prepared *p)
 
 /* ---- order ---- */
 
-struct ranked {
-    float power;
-    uint32_t column;
-};
-
-static int by_power(const void *a, const void *b)
-{
-    const struct ranked *x = a, *y = b;
-    if (x->power != y->power)
-        return x->power > y->power ? -1 : 1;
-    return x->column < y->column ? -1 : x->column > y->column;
-}
-
 /* Columns of much power first: what is left of their error is paid by the later ones. */
 static bl_status order_columns(const struct xq_input *input, struct xq_prepared *p)
 {
-    struct ranked *ranked = malloc(p->columns * sizeof *ranked);
+    struct xq_ranked *ranked = malloc(p->columns * sizeof *ranked);
     if (!ranked)
         BL_FAIL(BL_ENOMEM, "no memory to order %u columns", p->columns);
     for (uint32_t c = 0; c < p->columns; c++)
-        ranked[c] = (struct ranked){input->h ? input->h[(size_t)c * p->columns + c] : 1, c};
-    qsort(ranked, p->columns, sizeof *ranked, by_power);
+        ranked[c] = (struct xq_ranked){input->h ? (double)input->h[(size_t)c * p->columns + c] : 1, c};
+    xq_rank(ranked, p->columns);
     for (uint32_t c = 0; c < p->padded; c++)
-        p->perm[c] = c < p->columns ? (uint16_t)ranked[c].column : BL_XQ_NO_COLUMN;
+        p->perm[c] = c < p->columns ? (uint16_t)ranked[c].index : BL_XQ_NO_COLUMN;
     free(ranked);
     return BL_OK;
 }

@@ -2,6 +2,7 @@
 #include "compress/sort.h"
 
 #include "base/error.h"
+#include "compress/rank.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -82,26 +83,13 @@ void xq_sort_find(struct xq_job *job)
             makers[n]->is_sorted = true;
 }
 
-struct ranked {
-    double worth;
-    uint32_t row;
-};
-
-static int by_worth(const void *a, const void *b)
-{
-    const struct ranked *x = a, *y = b;
-    if (x->worth != y->worth)
-        return x->worth > y->worth ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
-
 static bl_status sort_makers(struct xq_input *input, struct xq_matrix *const makers[MOST], uint32_t n)
 {
     const uint32_t rows = input->columns;
-    struct ranked *ranked = calloc(rows, sizeof *ranked);
+    struct xq_ranked *ranked = calloc(rows, sizeof *ranked);
     bool ok = ranked != NULL;
     for (uint32_t r = 0; r < rows && ok; r++)
-        ranked[r].row = r;
+        ranked[r].index = r;
     for (uint32_t k = 0; k < n && ok; k++) {
         double sum = 0;
         for (uint32_t r = 0; r < rows; r++)
@@ -110,14 +98,14 @@ static bl_status sort_makers(struct xq_input *input, struct xq_matrix *const mak
             ranked[r].worth += (double)makers[k]->row_worth[r] / sum;
     }
     if (ok)
-        qsort(ranked, rows, sizeof *ranked, by_worth);
+        xq_rank(ranked, rows);
     for (uint32_t k = 0; k < n && ok; k++) {
         float *worth = malloc(rows * sizeof *worth);
         makers[k]->row_of = malloc(rows * sizeof *makers[k]->row_of);
         ok = worth && makers[k]->row_of;
         for (uint32_t r = 0; r < rows && ok; r++) {
-            makers[k]->row_of[r] = ranked[r].row;
-            worth[r] = makers[k]->row_worth[ranked[r].row];
+            makers[k]->row_of[r] = ranked[r].index;
+            worth[r] = makers[k]->row_worth[ranked[r].index];
         }
         if (ok)
             memcpy(makers[k]->row_worth, worth, rows * sizeof *worth);
@@ -125,7 +113,7 @@ static bl_status sort_makers(struct xq_input *input, struct xq_matrix *const mak
     }
     input->place_of = ok ? malloc(rows * sizeof *input->place_of) : NULL;
     for (uint32_t r = 0; r < rows && input->place_of; r++)
-        input->place_of[ranked[r].row] = r;
+        input->place_of[ranked[r].index] = r;
     free(ranked);
     if (!input->place_of)
         BL_FAIL(BL_ENOMEM, "no memory to sort %u rows", rows);
