@@ -11,7 +11,7 @@ const struct verb verbs[] = {
     {"verify", 'v', "FILE", "walk through all of a model file and report everything that is wrong", verb_verify},
     {"tokenize", 't', "-m FILE [-f FILE] [--decode]", "text from a file or standard input to token ids, on one line, or back", verb_tokenize},
     {"graph", 'g', "-m FILE [--schedule NAME] [--dot | --json | --stats]", "show the graph of a model and its schedule", verb_graph},
-    {"compress", 'z', "FILE -o FILE (--size SIZE | --bpw BITS) [options]", "make a model smaller: learn how many bits each column of each matrix needs", verb_compress},
+    {"compress", 'z', "FILE -o FILE (--size SIZE | --curve SIZES | --bpw BITS | --max-kld X | --method gptq|rtn --bits N) [options]", "make a model smaller: learn how many bits each column of each matrix needs", verb_compress},
     {"eval", 'e', "-m FILE (--ppl TEXT | --kld REFERENCE -f TEXT | --arc FILE | ...) [options]", "how well a model predicts texts and answers questions, and how far it is from another one", verb_eval},
     {"bench", 'b', "-m FILE | --kernels | --bits [options]", "measure how fast a model, single kernels, or models of several bit rates are", verb_bench},
     {"devices", 'd', "[--json] [--probe]", "list devices, and why others are missing", verb_devices},

@@ -338,6 +338,38 @@ static void print_limits(FILE *out, const struct option *option)
     fprintf(out, "]");
 }
 
+/* A part of a help text: words, and the letters of the verbs that they are for; those of the first are for all. */
+struct part { const char *letters, *text; size_t n_letters, n; };
+
+static struct part first_part(const char *help)
+{
+    return (struct part){help, help, 0, strcspn(help, "|")};
+}
+
+/* False after the last. */
+static bool next_part(struct part *p)
+{
+    if (!p->text[p->n])
+        return false;
+    p->letters = p->text + p->n + 1;
+    p->n_letters = strcspn(p->letters, ":");
+    p->text = p->letters + p->n_letters + 1;
+    p->n = strcspn(p->text, "|");
+    return true;
+}
+
+static void print_help(FILE *out, const char *help, const struct verb *verb)
+{
+    struct part part = first_part(help);
+    const char *separator = "";
+    do {
+        if (!part.n || (part.n_letters && !memchr(part.letters, verb->letter, part.n_letters)))
+            continue;
+        fprintf(out, "%s%.*s", separator, (int)part.n, part.text);
+        separator = "; ";
+    } while (next_part(&part));
+}
+
 void print_verb_help(FILE *out, const struct verb *verb)
 {
     fprintf(out, "usage: bitloom %s %s\n\n%s.\n\n", verb->name, verb->synopsis, verb->help);
@@ -347,20 +379,46 @@ void print_verb_help(FILE *out, const struct verb *verb)
         char left[128];
         int n = 0;
         name_list(&table[i], left, sizeof left, &n);
-        fprintf(out, "  %-34s%s %s", left, n > 34 ? "\n                                    " : "", table[i].help);
+        fprintf(out, "  %-34s%s ", left, n > 34 ? "\n                                    " : "");
+        print_help(out, table[i].help, verb);
         print_limits(out, &table[i]);
         fprintf(out, "\n");
     }
 }
 
-static void man_text(FILE *out, const char *s)
+static void man_words(FILE *out, const char *s, size_t n)
 {
-    for (; *s; s++) {
+    for (; n--; s++) {
         if (*s == '-' || *s == '\\')
             fputs(*s == '-' ? "\\-" : "\\e", out);
         else
             fputc(*s, out);
     }
+}
+
+static void man_text(FILE *out, const char *s)
+{
+    man_words(out, s, strlen(s));
+}
+
+/* The parts for some verbs begin with their names: "run, chat: ...". */
+static void man_help(FILE *out, const char *help)
+{
+    struct part part = first_part(help);
+    const char *separator = "";
+    do {
+        if (!part.n)
+            continue;
+        for (const struct verb *v = verbs; v->name; v++) {
+            if (!v->letter || !part.n_letters || !memchr(part.letters, v->letter, part.n_letters))
+                continue;
+            fprintf(out, "%s%s", separator, v->name);
+            separator = ", ";
+        }
+        fputs(part.n_letters ? ": " : separator, out);
+        man_words(out, part.text, part.n);
+        separator = "; ";
+    } while (next_part(&part));
 }
 
 void print_man_page(FILE *out)
@@ -382,7 +440,7 @@ void print_man_page(FILE *out)
             man_text(out, name);
         }
         fprintf(out, " \\fI%s\\fR\n", table[i].argument);
-        man_text(out, table[i].help);
+        man_help(out, table[i].help);
         print_limits(out, &table[i]);
         fprintf(out, ". (");
         const char *separator = "";

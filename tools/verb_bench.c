@@ -22,7 +22,7 @@ struct spread bench_spread(double *values, uint32_t n)
         s.mean += values[i] / n;
     for (uint32_t i = 0; i < n && n > 1; i++)
         s.deviation += (values[i] - s.mean) * (values[i] - s.mean) / (n - 1);
-    s.deviation = sqrt(s.deviation);
+    s.deviation = n > 1 ? sqrt(s.deviation) : NAN;
     qsort(values, n, sizeof values[0], compare);
     s.median = (values[(n - 1) / 2] + values[n / 2]) / 2;
     return s;
@@ -30,7 +30,18 @@ struct spread bench_spread(double *values, uint32_t n)
 
 void bench_print_spread(const struct spread *s)
 {
-    printf("{\"mean\": %.4g, \"deviation\": %.4g, \"median\": %.4g}", s->mean, s->deviation, s->median);
+    char deviation[32] = "null";
+    if (!isnan(s->deviation))
+        snprintf(deviation, sizeof deviation, "%.4g", s->deviation);
+    printf("{\"mean\": %.4g, \"deviation\": %s, \"median\": %.4g}", s->mean, deviation, s->median);
+}
+
+void bench_print_columns(const struct spread *s)
+{
+    if (isnan(s->deviation))
+        printf("%10.2f %12s %10.2f", s->mean, "", s->median);
+    else
+        printf("%10.2f +/- %-8.2f %10.2f", s->mean, s->deviation, s->median);
 }
 
 double bench_load(void)
@@ -121,7 +132,9 @@ static void print_line(const char *model, const char *what, uint32_t n, const st
 {
     char test[32];
     snprintf(test, sizeof test, "%s%u", what, n);
-    printf("%-40.40s %-8s %10.2f +/- %-8.2f %10.2f\n", model, test, s->mean, s->deviation, s->median);
+    printf("%-40.40s %-8s ", model, test);
+    bench_print_columns(s);
+    printf("\n");
 }
 
 static void print_result(const struct options *o, const bl_model_info *info, double load_ms, const struct spread *prompt, const struct spread *tokens)
@@ -187,7 +200,13 @@ int verb_bench(struct options *o)
     int code;
     log_to_stderr(o);
     if (o->model && (o->kernels || o->bench_bits)) {
-        fprintf(stderr, "%s bench: %s measures no model file\n", program_name, o->kernels ? "--kernels" : "--bits");
+        fprintf(stderr, "%s bench: ", program_name);
+        print_escaped(stderr, o->model);
+        fprintf(stderr, ": %s measures no model file%s\n", o->kernels ? "--kernels" : "--bits", o->bench_bits && !*o->bench_bits ? ", and a list of --bits begins with a digit" : "");
+        return EXIT_USAGE;
+    }
+    if (!o->model && !o->kernels && !o->bench_bits) {
+        fprintf(stderr, "%s bench: no model: give a file with -m FILE, or --kernels, or --bits\n", program_name);
         return EXIT_USAGE;
     }
     if (o->kernels) {

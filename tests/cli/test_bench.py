@@ -28,11 +28,12 @@ class Bench(Case):
     def test_parts_of_a_model(self):
         doc = json.loads(self.ok('bench', tiny('llama'), '-p', '0', '-n', '2', '-r', '1', '--json')[0])
         self.assertNotIn('pp', doc)
-        self.assertEqual(doc['tg']['deviation'], 0)
+        self.assertIsNone(doc['tg']['deviation'])
         self.assertEqual(doc['tg']['mean'], doc['tg']['median'])
         out = self.ok('bench', tiny('llama'), '-p', '3', '-n', '0', '-r', '2')[0].decode()
         self.assertRegex(out, r'llama\.gguf +pp3 +[0-9.]+ \+/- [0-9.]+ +[0-9.]+\n')
         self.assertNotIn('tg', out)
+        self.assertRegex(self.ok('bench', tiny('llama'), '-p', '3', '-n', '0', '-r', '1')[0].decode(), r'llama\.gguf +pp3 +[0-9.]+ +[0-9.]+\n')
 
     def test_kernels(self):
         doc = json.loads(self.ok('bench', '--kernels', '--bits', '2..3', '-r', '1', '-t', '1', '--device', 'cpu', '--json')[0])
@@ -95,11 +96,15 @@ class Bench(Case):
         self.refused(2, 'nothing to measure', 'bench', tiny('llama'), '-p', '0', '-n', '0')
         self.refused(2, '-n 0', 'bench', '--bits', '2', '-n', '0')
         self.refused(2, '-r 0', 'bench', tiny('llama'), '-r', '0')
-        self.refused(2, 'no model', 'bench')
+        self.refused(2, ['abc: ', 'no model file', 'begins with a digit'], 'bench', '--bits', 'abc', '--kernels')
+        self.refused(2, ['no model', '--kernels', '--bits'], 'bench')
         self.refused(1, 'none.gguf', 'bench', '-m', path('none.gguf'))
         self.refused(1, 'nowhere', 'bench', '--kernels', '--device', 'nowhere')
         self.refused(1, 'cannot make the folder', 'bench', '--bits', '2', '--shape', '15M', '--folder', path('no/such'))
-        self.refused(1, 'cannot write', 'bench', '--bits', '2', '--shape', '15M', '-n', '1', '-r', '1', '-q', '-o', path('no/such.svg'), stdout=-3)
+        before = sorted(os.listdir(FOLDER.name))
+        self.refused(1, 'no/such.svg', 'bench', '--bits', '2', '--shape', '15M', '-n', '1', '-r', '1', '-q', '-o', path('no/such.svg')) # before it measures
+        self.refused(1, 'cannot make the folder', 'bench', '--bits', '2', '--shape', '15M', '-o', path('left.svg'), '--folder', path('no/such'))
+        self.assertEqual(sorted(os.listdir(FOLDER.name)), before)
 
     @unittest.skipUnless(os.path.isdir('/sys/firmware'), 'no file system without room')
     def test_no_room(self):

@@ -21,6 +21,20 @@ class Help(Case):
                 self.assertEqual(err, '')
             self.assertEqual(self.ok('help', verb)[0], out)
 
+    def test_help_speaks_of_its_own_verb(self):
+        own = {'run': ['made for (default: that'], 'compress': ['the compressed model', '--size holds for'], 'eval': ['tokens of a window', '-1 or 0: all'], 'bench': ['as SVG', 'room is reserved']}
+        shown = {verb: self.ok(verb, '--help')[0].decode() for verb in VERBS}
+        man = self.ok('man')[0].decode().replace('\\-', '-')
+        for verb, all_words in own.items():
+            for words in all_words:
+                self.assertIn(words, shown[verb])
+                self.assertIn(words, man)
+                for other in set(own) - {verb} - ({'eval'} if verb == 'run' else set()):
+                    self.assertNotIn(words, shown[other], other)
+        self.assertRegex(man, r'compress: the compressed model; bench: with --bits: ')
+        for option in ('--size', '--curve', '--bpw', '--max-kld', '--method'):
+            self.assertIn(option, shown['compress'].split('\n')[0])
+
     def test_overview_lists_every_verb(self):
         for args in (['help'], ['--help'], ['-h']):
             out = self.ok(*args)[0].decode()

@@ -7,12 +7,14 @@
 enum { BENCH_MOST = 100, BENCH_LIST = 16 }; /* repetitions; numbers in a list */
 
 struct spread {
-    double mean, deviation, median; /* deviation: of a sample; 0 for a single value */
+    double mean, deviation, median; /* deviation: of a sample; NAN for a single value */
 };
 /* Sorts the values; n is 1 or more. */
 struct spread bench_spread(double *values, uint32_t n);
-/* {"mean": ..., "deviation": ..., "median": ...} */
+/* {"mean": ..., "deviation": ... or null, "median": ...} */
 void bench_print_spread(const struct spread *s);
+/* "mean +/- deviation median" in columns of 10, 12 and 10 characters; a single value has no +/-. */
+void bench_print_columns(const struct spread *s);
 /* Programs that wait for a processor, over the last minute: what the figures must be read with. */
 double bench_load(void);
 /* "4", "1.5,2,4.5" or "1..8" (whole steps), each between 1 and 8: at most BENCH_LIST numbers; false after a line on stderr. */

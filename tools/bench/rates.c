@@ -2,6 +2,7 @@
  * tokens per second beside the sizes, and draws them. Owns the temporary files and the picture. */
 #include "bench/bench.h"
 #include "bench/random_model.h"
+#include "base/error.h"
 #include "compress/out_file.h"
 
 #include <errno.h>
@@ -180,8 +181,9 @@ static void print_table(const struct chart *c)
            "tok/s", "", "median", "speed", "bytes");
     for (uint32_t i = 0; i < c->n; i++) {
         const struct rate *r = &c->rates[i];
-        printf("%6g %10.1f %10.2f +/- %-8.2f %10.2f %12.2f %12.2f\n", r->bits, (double)r->bytes / 1e6, r->speed.mean, r->speed.deviation, r->speed.median, speed_ratio(c, r),
-               bytes_ratio(c, r));
+        printf("%6g %10.1f ", r->bits, (double)r->bytes / 1e6);
+        bench_print_columns(&r->speed);
+        printf(" %12.2f %12.2f\n", speed_ratio(c, r), bytes_ratio(c, r));
     }
     printf("speed: over that of the last line; bytes: those of the last line over these\n");
 }
@@ -239,17 +241,20 @@ static void draw(FILE *f, const struct chart *c)
     fprintf(f, "</svg>\n");
 }
 
-static int write_picture(const struct chart *c)
+static int write_picture(const struct chart *c, struct xq_out_file *file)
 {
-    FILE *f = fopen(c->o->output, "w");
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *f = open_memstream(&text, &bytes);
     if (f)
         draw(f, c);
-    const bool failed = !f || ferror(f);
-    if ((f && fclose(f) != 0) || failed) {
-        fprintf(stderr, "%s bench: %s: cannot write: %s\n", program_name, c->o->output, strerror(errno));
-        return EXIT_FAILED;
-    }
-    return EXIT_OK;
+    bl_status status = f && fclose(f) == 0 ? BL_OK : bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "%s: no memory to draw", c->o->output);
+    if (status == BL_OK)
+        status = xq_out_write(file, text, bytes, 0);
+    if (status == BL_OK)
+        status = xq_out_finish(file);
+    free(text);
+    return status == BL_OK ? EXIT_OK : report_error();
 }
 
 int bench_rates(const struct options *o)
@@ -267,15 +272,17 @@ int bench_rates(const struct options *o)
     for (uint32_t i = 0; i < c.n; i++)
         c.rates[i].bits = bits[i];
     choose_shape(&c);
-    if (!choose_folder(&c))
-        return EXIT_FAILED;
-    int code = measure(&c);
+    struct xq_out_file picture = {0};
+    if (o->output && xq_out_open(&picture, o->output) != BL_OK) /* before anything is measured */
+        return report_error();
+    int code = choose_folder(&c) ? measure(&c) : EXIT_FAILED;
     if (code == EXIT_OK && o->json)
         print_json(&c);
     else if (code == EXIT_OK)
         print_table(&c);
     if (code == EXIT_OK && o->output)
-        code = write_picture(&c);
+        code = write_picture(&c, &picture);
+    xq_out_discard(&picture);
     for (uint32_t i = 0; i < c.n; i++) {
         bl_sequence_destroy(c.rates[i].sequence);
         bl_model_close(c.rates[i].model);
