@@ -5,6 +5,7 @@
 #include "eval/report.h"
 #include "verbs.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,25 +17,32 @@ enum { DEFAULT_WINDOW = 512, DEFAULT_SNIPPET = 1024 };
 struct progress {
     const struct options *options;
     const char *unit, *figure;
+    uint64_t told; /* when, where there is no terminal; 0: never */
 };
 
-static bool shows_progress(const struct options *o)
-{
-    return !o->quiet && isatty(STDERR_FILENO);
-}
+static const uint64_t minute = UINT64_C(60000000000);
 
-static void show_progress(void *user, uint32_t done, uint32_t all, double figure)
+/* On a terminal one line that changes; else a line a minute. */
+static void show_progress(void *user, double done, uint32_t all, double figure)
 {
-    const struct progress *p = user;
-    if (!shows_progress(p->options))
+    struct progress *p = user;
+    const bool is_terminal = isatty(STDERR_FILENO);
+    const uint64_t now = now_ns();
+    if (!p->told)
+        p->told = now;
+    if (p->options->quiet || (!is_terminal && now - p->told < minute))
         return;
-    fprintf(stderr, "\r\033[K%s %u of %u: %s %.4f", p->unit, done, all, p->figure, figure);
+    p->told = now;
+    fprintf(stderr, "%s%s %.*f of %u", is_terminal ? "\r\033[K" : "", p->unit, done > floor(done) ? 2 : 0, done, all);
+    if (!isnan(figure))
+        fprintf(stderr, ": %s %.4f", p->figure, figure);
+    fputs(is_terminal ? "" : "\n", stderr);
     fflush(stderr);
 }
 
 static void end_progress(const struct options *o)
 {
-    if (shows_progress(o))
+    if (!o->quiet && isatty(STDERR_FILENO))
         fprintf(stderr, "\r\033[K");
 }
 
@@ -58,9 +66,7 @@ static int open_one(const struct options *o, const char *path, uint32_t context,
     p.batch = context && context < 512 ? context : 512;
     p.max_outputs = outputs;
     p.device.n_threads = o->threads < 0 ? 0 : (uint32_t)o->threads;
-    p.activations = !o->activations ? BL_NUMBER_DEFAULT : strcmp(o->activations, "f32") == 0 ? BL_NUMBER_F32 : BL_NUMBER_Q8;
-    if (is_base && !o->activations) /* what others are compared with has no rounding of its own but the weights' */
-        p.activations = BL_NUMBER_F32;
+    p.activations = strcmp(activations_of(o, is_base), "f32") == 0 ? BL_NUMBER_F32 : BL_NUMBER_Q8;
     return bl_model_open(path, &p, out) == BL_OK ? EXIT_OK : report_error();
 }
 
@@ -96,13 +102,13 @@ static int evaluate_text(const struct options *o, const char *name, const char *
     int32_t *ids = NULL;
     size_t n;
     struct scores scores = {0};
-    struct progress progress = {o, "window", "perplexity"};
+    struct progress progress = {o, "window", "perplexity", 0};
     const uint32_t window = window_of(o, DEFAULT_WINDOW);
     const struct score_options options = score_options(o, window, &progress);
     const uint64_t begun = now_ns();
-    int code = open_one(o, o->model, window, window / 2, false, &model);
+    int code = open_one(o, o->model, window, score_outputs(window), false, &model);
     if (code == EXIT_OK && o->kld)
-        code = open_one(o, o->kld, window, window / 2, true, &base);
+        code = open_one(o, o->kld, window, score_outputs(window), true, &base);
     if (code == EXIT_OK && (score_tokenize(bl_model_tokenizer(model), text, bytes, &ids, &n) != BL_OK || score_text(model, base, ids, n, &options, &scores) != BL_OK))
         code = report_error();
     if (code == EXIT_OK)
@@ -120,12 +126,12 @@ static int evaluate_stored(const struct options *o)
     bl_model *model = NULL;
     struct base_file base;
     struct scores scores = {0};
-    struct progress progress = {o, "window", "perplexity"};
+    struct progress progress = {o, "window", "perplexity", 0};
     const uint64_t begun = now_ns();
     if (base_file_open(o->kl_divergence_base, &base) != BL_OK)
         return report_error();
     const struct score_options options = score_options(o, base.window, &progress);
-    int code = open_one(o, o->model, base.window, base.window / 2, false, &model);
+    int code = open_one(o, o->model, base.window, score_outputs(base.window), false, &model);
     if (code == EXIT_OK && score_stored(model, &base, &options, &scores) != BL_OK)
         code = report_error();
     if (code == EXIT_OK)
@@ -141,11 +147,11 @@ static int evaluate_snippets(const struct options *o, const char *name, const ch
     bl_model *model = NULL;
     struct texts texts = {0};
     struct snippets snippets = {0};
-    struct progress progress = {o, "text", "perplexity"};
+    struct progress progress = {o, "text", "perplexity", 0};
     const uint32_t window = window_of(o, DEFAULT_SNIPPET);
     const struct score_options options = score_options(o, window, &progress);
     const uint64_t begun = now_ns();
-    int code = texts_read(name, text, bytes, &texts) == BL_OK ? open_one(o, o->model, window, window / 2, false, &model) : report_error();
+    int code = texts_read(name, text, bytes, &texts) == BL_OK ? open_one(o, o->model, window, score_outputs(window), false, &model) : report_error();
     if (code == EXIT_OK && score_snippets(model, &texts, &options, &snippets) != BL_OK)
         code = report_error();
     if (code == EXIT_OK) {
@@ -166,7 +172,7 @@ static int evaluate_snippets(const struct options *o, const char *name, const ch
 static int answer(const struct options *o, const char *path, bool is_base, const struct tasks *tasks, struct chosen *out)
 {
     bl_model *model;
-    struct progress progress = {o, is_base ? "other model, task" : "task", "accuracy"};
+    struct progress progress = {o, is_base ? "other model, task" : "task", "accuracy", 0};
     int code = open_one(o, path, o->context > 0 ? (uint32_t)o->context : o->context == 0 ? BL_CONTEXT_FULL : 0, CHOOSE_OUTPUTS, is_base, &model);
     if (code != EXIT_OK)
         return code;
@@ -219,20 +225,30 @@ static int evaluate_hellaswag(const struct options *o, const char *name, const c
 int verb_eval(struct options *o)
 {
     const struct {
-        const char *file;
+        const char *option, *file;
         bool in_windows, in_tasks;
         int (*run)(const struct options *o, const char *name, const char *text, size_t bytes); /* NULL: it opens the file itself */
     } kinds[] = {
-        {o->ppl, true, false, evaluate_text}, {o->file, true, false, evaluate_text}, {o->ppl_c4, true, false, evaluate_snippets}, {o->kl_divergence_base, true, false, NULL},
-        {o->arc, false, true, evaluate_arc}, {o->mmlu, false, true, evaluate_mmlu}, {o->hellaswag, false, true, evaluate_hellaswag},
+        {"--ppl", o->ppl, true, false, evaluate_text}, {"-f", o->file, true, false, evaluate_text}, {"--ppl-c4", o->ppl_c4, true, false, evaluate_snippets},
+        {"--kl-divergence-base", o->kl_divergence_base, true, false, NULL}, {"--arc", o->arc, false, true, evaluate_arc}, {"--mmlu", o->mmlu, false, true, evaluate_mmlu},
+        {"--hellaswag", o->hellaswag, false, true, evaluate_hellaswag},
     };
-    uint32_t n = 0, kind = 0;
-    for (uint32_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (kinds[i].file) {
-            n++;
-            kind = i;
+    const uint32_t n_kinds = sizeof kinds / sizeof *kinds;
+    uint32_t kind = n_kinds;
+    for (uint32_t i = 0; i < n_kinds; i++) {
+        if (!kinds[i].file)
+            continue;
+        if (kind < n_kinds) {
+            fprintf(stderr, "bitloom eval: %s and %s: only one of them at a time\n", kinds[kind].option, kinds[i].option);
+            return EXIT_USAGE;
         }
-    if (!o->model || n != 1) {
+        kind = i;
+    }
+    if (o->model && o->kld && kind == n_kinds) {
+        fprintf(stderr, "bitloom eval: --kld needs a text to compare on: -f FILE\n");
+        return EXIT_USAGE;
+    }
+    if (!o->model || kind == n_kinds) {
         fprintf(stderr, "bitloom eval: give a model and one of --ppl FILE, --kld REFERENCE -f FILE, --kl-divergence-base FILE, --ppl-c4 FILE, --arc FILE, --mmlu FILE, "
                         "--hellaswag FILE\n");
         return EXIT_USAGE;

@@ -9,7 +9,7 @@ import random
 import struct
 import unittest
 
-from support import Case, path, tiny
+from support import Case, path, run_on_terminal, tiny
 
 WORDS = 'the she was there on it and a hat in an ant is he to tea thin other rest east'.split()
 
@@ -87,6 +87,34 @@ class Eval(Case):
         self.assertAlmostEqual(both[1]['ppl_c4_error'] / math.sqrt(sum((x - mean) ** 2 for x in each) / 2 / 3), 1, 4)
         self.refused(1, ['none of 1 texts', '64 tokens'], 'eval', '-m', tiny('llama'), '--ppl-c4', write('t.jsonl', lines[1]), '-c', '64', '-q')
 
+    def test_windows_longer_than_a_piece(self):
+        """The model is not made for such windows, but they add up: what is scored does not depend on how they are cut."""
+        text = write('long.txt', words(random.Random(8), 3000))
+        args = ['--ppl', text, '-c', '1100', '--chunks', '1', '--activations', 'f32']
+        one = self.figures(*args)
+        self.assertEqual((one['windows'], one['n_tokens']), (1, 549))
+        both = self.figures('--kld', tiny('llama'), '-f', text, *args[2:])
+        self.assertEqual((both['ppl'], both['base_ppl'], both['mean_kld'], both['same_top']), (one['ppl'], one['ppl'], 0, 1))
+        code, out, shown = run_on_terminal(['eval', '-m', tiny('llama'), *args])
+        self.assertEqual(code, 0, shown)
+        for part in (b'window 0.47 of 1', b'window 0.93 of 1', b'window 1 of 1: perplexity'):
+            self.assertIn(part, shown)
+
+    def test_activations_are_named(self):
+        rng = random.Random(9)
+        text, arc, many = write('act.txt', words(rng, 300)), write('act', question(rng) * 2), write('act.jsonl', json.dumps({'text': words(rng, 200)}) + '\n')
+        for args in (['--ppl', text, '-c', '64'], ['--kld', tiny('llama'), '-f', text, '-c', '64'], ['--arc', arc], ['--arc', arc, '--against', tiny('llama')], ['--ppl-c4', many, '-c', '64']):
+            other = [k for k in ('--kld', '--against') if k in args]
+            for given in ([], ['--activations', 'q8'], ['--activations', 'f32']):
+                own = given[-1] if given else 'q8'
+                j = self.figures(*args, *given)
+                self.assertEqual(j['activations'], own)
+                said = self.ok('eval', '-m', tiny('llama'), '-q', *args, *given)[0].decode()
+                self.assertRegex(said, r'Activations +: ' + own)
+                if other:
+                    self.assertEqual(j['base_activations' if other == ['--kld'] else 'against_activations'], given[-1] if given else 'f32')
+                    self.assertIn('of the other model ' + (given[-1] if given else 'f32'), said)
+
     def base(self, ids, window=32, vocabulary=352, windows=2, scale=0.0):
         """A file of llama-perplexity's: every token equally likely."""
         scored = window - 1 - window // 2
@@ -135,7 +163,9 @@ class Eval(Case):
     def test_command_line(self):
         file = write('tasks', question(random.Random(7)))
         self.refused(2, 'give a model and one of', 'eval', '-m', tiny('llama'))
-        self.refused(2, 'give a model and one of', 'eval', '-m', tiny('llama'), '--arc', file, '--mmlu', file)
+        self.refused(2, '--arc and --mmlu: only one', 'eval', '-m', tiny('llama'), '--arc', file, '--mmlu', file)
+        self.refused(2, '--ppl and --arc: only one', 'eval', '-m', tiny('llama'), '--ppl', file, '--arc', file)
+        self.refused(2, '--kld needs a text', 'eval', '-m', tiny('llama'), '--kld', tiny('llama'))
         self.refused(2, '--against and --tasks go with', 'eval', '-m', tiny('llama'), '--ppl', file, '--tasks', '3')
         self.refused(2, '--kld goes with', 'eval', '-m', tiny('llama'), '--arc', file, '--kld', tiny('llama'))
         self.refused(2, '--chunks goes with', 'eval', '-m', tiny('llama'), '--arc', file, '--chunks', '3')

@@ -5,7 +5,21 @@
 
 #include <sys/stat.h>
 
+const char *activations_of(const struct options *o, bool is_base)
+{
+    return o->activations ? o->activations : is_base ? "f32" : "q8";
+}
+
 /* ---- in words ---- */
+
+/* `base`: the option that names the other model, NULL where none computes. */
+static void print_activations(const struct options *o, const char *base)
+{
+    printf("%-30s: %s", "Activations", activations_of(o, false));
+    if (base)
+        printf(", of the other model %s", activations_of(o, true));
+    printf("\n");
+}
 
 static void print_figure(const char *name, struct figure f, const char *unit)
 {
@@ -53,7 +67,7 @@ static void open_json(const struct options *o, double seconds)
     struct stat s;
     printf("{\"model\": ");
     print_json_string(stdout, o->model);
-    printf(", \"bytes\": %.0f, \"seconds\": %.2f", stat(o->model, &s) == 0 ? (double)s.st_size : 0, seconds);
+    printf(", \"bytes\": %.0f, \"seconds\": %.2f, \"activations\": \"%s\"", stat(o->model, &s) == 0 ? (double)s.st_size : 0, seconds, activations_of(o, false));
 }
 
 static void json_text(const char *name, const char *text)
@@ -98,12 +112,16 @@ bool report_text(const struct options *o, const struct scores *s, const char *ba
         json_figure("ppl", alone);
         if (base)
             json_comparison(base, &c);
+        if (o->kld)
+            json_text("base_activations", activations_of(o, true));
         printf("}\n");
-    } else if (base) {
-        print_comparison(&c);
-    } else {
-        printf("Final estimate: PPL = %.4f +/- %.5f\n", alone.value, alone.error);
+        return true;
     }
+    if (base)
+        print_comparison(&c);
+    else
+        printf("Final estimate: PPL = %.4f +/- %.5f\n", alone.value, alone.error);
+    print_activations(o, o->kld);
     return true;
 }
 
@@ -118,6 +136,7 @@ void report_snippets(const struct options *o, const struct snippets *s, double s
     } else {
         printf("Mean perplexity of %u texts: %.4f +/- %.4f", s->n, f.value, f.error);
         printf(s->too_short ? ", %u too short\n" : "\n", s->too_short);
+        print_activations(o, NULL);
     }
 }
 
@@ -143,6 +162,7 @@ void report_tasks(const struct options *o, const char *kind, const char *file, c
         m = mcnemar(model->right, other->right, model->n);
     if (!o->json) {
         print_tasks(o, kind, file, model, other, &m);
+        print_activations(o, o->against);
         return;
     }
     open_json(o, seconds);
@@ -152,6 +172,7 @@ void report_tasks(const struct options *o, const char *kind, const char *file, c
     json_figure("accuracy", scaled(accuracy(model->right, model->n), 0.01));
     if (other) {
         json_text("against", o->against);
+        json_text("against_activations", activations_of(o, true));
         json_figure("against_accuracy", scaled(accuracy(other->right, other->n), 0.01));
         printf(", \"both\": %u, \"neither\": %u, \"only_model\": %u, \"only_against\": %u, \"mcnemar\": \"%s\", \"p\": %.6g", m.both, m.neither, m.only_first,
                m.only_second, m.exact ? "exact" : "chi-square", m.p);

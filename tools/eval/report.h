@@ -5,6 +5,10 @@
 #include "eval/score.h"
 #include "options.h"
 
+/* "q8" or "f32": what the model, or the other one that it is compared with, computes with: that one with no rounding of its own but its weights',
+ * unless --activations says otherwise. */
+const char *activations_of(const struct options *o, bool is_base);
+
 /* seconds: of the whole evaluation, models and all. */
 
 /* `base`: what the model is compared with; NULL: with nothing. False without memory. */

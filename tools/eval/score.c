@@ -29,22 +29,21 @@ static int32_t begin_token(const bl_tokenizer *tokenizer)
     return id;
 }
 
-/* A window of one model: its first half is only read, the second half's logits are kept. */
-static bl_status run_window(bl_model *model, const int32_t *ids, uint32_t window)
+/* Tokens that go through the model at once: long windows take no more memory for logits, and can say how far they are. */
+enum { PIECE = 512 };
+
+uint32_t score_outputs(uint32_t window)
 {
-    bl_sequence *sequence;
-    bl_row *rows = malloc(window * sizeof *rows);
-    if (!rows)
-        BL_FAIL(BL_ENOMEM, "no memory for a window of %u tokens", window);
-    bl_status status = bl_sequence_create(model, &sequence);
-    if (status == BL_OK) {
-        for (uint32_t i = 0; i < window; i++)
-            rows[i] = (bl_row){sequence, ids[i], i >= window / 2 && i + 1 < window};
-        status = bl_forward(model, rows, window);
-        bl_sequence_destroy(sequence);
-    }
-    free(rows);
-    return status;
+    return window / 2 < PIECE ? window / 2 : PIECE;
+}
+
+/* Tokens `from` to `to` of a window of one model: those of the first half are only read, the logits of the second half's are kept. */
+static bl_status run_piece(bl_model *model, bl_sequence *sequence, const int32_t *ids, uint32_t from, uint32_t to, uint32_t window)
+{
+    bl_row rows[PIECE];
+    for (uint32_t i = from; i < to; i++)
+        rows[i - from] = (bl_row){sequence, ids[i], i >= window / 2 && i + 1 < window};
+    return bl_forward(model, rows, to - from);
 }
 
 /* The largest number's place. */
@@ -70,13 +69,13 @@ double score_token(const float *logits, uint32_t vocabulary, int32_t id)
     return log_sum(logits, vocabulary, top_of(logits, vocabulary)) - (double)logits[id];
 }
 
-/* A window whose logits are there. The base is a model, or rows of a file, or neither. */
+/* Tokens of a window whose logits are there. The base is a model, or rows of a file, or neither. */
 struct window_job {
     const bl_model *model, *base;
     const struct base_file *stored;
     float *rows;        /* one decoded row per worker */
     const int32_t *ids; /* what row i's next token is */
-    uint32_t vocabulary, window;
+    uint32_t vocabulary, window, first; /* first: of the window's scored tokens, which row 0 is */
     struct scored *out;
 };
 
@@ -93,7 +92,7 @@ static void score_row(void *user, uint32_t i, uint32_t worker)
         base = bl_logits(job->base, i);
     } else if (job->stored) {
         float *row = job->rows + (size_t)worker * n;
-        base_file_row(job->stored, job->window, i, row);
+        base_file_row(job->stored, job->window, job->first + i, row);
         base = row;
     } else {
         return;
@@ -111,21 +110,50 @@ static void score_row(void *user, uint32_t i, uint32_t worker)
     s->divergence = divergence;
 }
 
-/* Scores one window; `ids` are its tokens, the first of which gives way to the begin token, if `begin` is one. */
-static bl_status score_window(struct window_job *job, bl_model *model, bl_model *base, int32_t *ids, int32_t begin, const struct score_options *options)
+/* How far a figure over `all` windows or texts is when a window begins. */
+struct way {
+    uint32_t done, all;
+    double figure;
+};
+
+static bl_status score_pieces(struct window_job job, bl_model *model, bl_model *base, bl_sequence *const sequences[2], const int32_t *ids, const struct way *way,
+                              const struct score_options *options)
 {
+    const uint32_t window = options->window, half = window / 2;
+    for (uint32_t at = 0; at < window; at += PIECE) {
+        const uint32_t end = window - at < PIECE ? window : at + PIECE, first = at > half ? at : half, last = end < window ? end : window - 1;
+        BL_TRY(run_piece(model, sequences[0], ids, at, end, window));
+        if (base)
+            BL_TRY(run_piece(base, sequences[1], ids, at, end, window));
+        if (last > first) {
+            job.first = first - half;
+            job.ids = ids + first + 1;
+            xq_parallel(options->threads, last - first, score_row, &job);
+            job.out += last - first;
+        }
+        if (options->progress && end < window)
+            options->progress(options->user, way->done + (double)end / window, way->all, way->figure);
+    }
+    return BL_OK;
+}
+
+/* Scores one window; `ids` are its tokens, the first of which gives way to the begin token, if `begin` is one. */
+static bl_status score_window(const struct window_job *job, bl_model *model, bl_model *base, int32_t *ids, int32_t begin, const struct way *way,
+                              const struct score_options *options)
+{
+    bl_sequence *sequences[2] = {NULL, NULL};
     const int32_t first = ids[0];
     if (begin >= 0)
         ids[0] = begin;
-    bl_status status = run_window(model, ids, options->window);
+    bl_status status = bl_sequence_create(model, &sequences[0]);
     if (status == BL_OK && base)
-        status = run_window(base, ids, options->window);
+        status = bl_sequence_create(base, &sequences[1]);
+    if (status == BL_OK)
+        status = score_pieces(*job, model, base, sequences, ids, way, options);
+    bl_sequence_destroy(sequences[0]);
+    bl_sequence_destroy(sequences[1]);
     ids[0] = first;
-    if (status != BL_OK)
-        return status;
-    job->ids = ids + options->window / 2 + 1;
-    xq_parallel(options->threads, options->window - 1 - options->window / 2, score_row, job);
-    return BL_OK;
+    return status;
 }
 
 /* All windows of a text, or of a file. */
@@ -146,9 +174,10 @@ static bl_status score_windows(bl_model *model, bl_model *base, const struct bas
             status = base_file_window(stored, w, ids);
         else
             memcpy(ids, text + (size_t)w * window, window * sizeof *ids);
-        struct window_job job = {.model = model, .base = base, .stored = stored, .rows = rows, .vocabulary = info.vocabulary, .window = w, .out = out->tokens + out->n};
+        const struct way way = {w, windows, out->n ? perplexity(out->tokens, out->n).value : NAN};
+        const struct window_job job = {.model = model, .base = base, .stored = stored, .rows = rows, .vocabulary = info.vocabulary, .window = w, .out = out->tokens + out->n};
         if (status == BL_OK)
-            status = score_window(&job, model, base, ids, begin, options);
+            status = score_window(&job, model, base, ids, begin, &way, options);
         if (status != BL_OK)
             break;
         out->n += scored;
@@ -207,10 +236,11 @@ bl_status score_snippets(bl_model *model, const struct texts *texts, const struc
     for (uint32_t i = 0; i < texts->n && out->n < most && status == BL_OK; i++) {
         int32_t *ids;
         size_t n;
-        struct window_job job = {.model = model, .vocabulary = info.vocabulary, .out = tokens};
+        const struct window_job job = {.model = model, .vocabulary = info.vocabulary, .out = tokens};
+        const struct way way = {out->n, most, out->n ? mean(out->perplexities, out->n).value : NAN};
         status = score_tokenize(bl_model_tokenizer(model), texts->items[i].data, texts->items[i].bytes, &ids, &n);
         if (status == BL_OK && n > options->window)
-            status = score_window(&job, model, NULL, ids, -1, options);
+            status = score_window(&job, model, NULL, ids, -1, &way, options);
         free(ids);
         if (status == BL_OK && n > options->window)
             out->perplexities[out->n++] = perplexity(tokens, scored).value;

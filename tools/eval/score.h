@@ -8,8 +8,9 @@
 
 #include <bitloom/bitloom.h>
 
-/* Called after each window or task with the figure that is known until then. */
-typedef void eval_progress(void *user, uint32_t done, uint32_t all, double figure);
+/* Called after each window or task, and on the way through long windows: then `done` is no whole number. `figure` is what is known until then, NAN
+ * before the first. */
+typedef void eval_progress(void *user, double done, uint32_t all, double figure);
 struct score_options {
     uint32_t window;   /* tokens, 4 or more */
     uint32_t windows;  /* at most so many; 0: all */
@@ -25,7 +26,9 @@ struct scores {
 
 /* The ids of a text, begin token and all; the caller frees. */
 bl_status score_tokenize(const bl_tokenizer *tokenizer, const char *text, size_t bytes, int32_t **ids, size_t *n) BL_MUST_USE;
-/* base: NULL to score the model alone (then divergences are 0). Both need a context of a window and max_outputs of half of it. The caller frees
+/* max_outputs that a model needs for windows of so many tokens. */
+uint32_t score_outputs(uint32_t window);
+/* base: NULL to score the model alone (then divergences are 0). Both need a context of a window and score_outputs(). The caller frees
  * out->tokens. Errors: BL_EINVAL for a text shorter than two windows or vocabularies of different sizes. */
 bl_status score_text(bl_model *model, bl_model *base, const int32_t *ids, size_t n, const struct score_options *options, struct scores *out) BL_MUST_USE;
 /* The same against what a file holds of the other model, on the windows in the file; options->window must be the file's. */
