@@ -88,28 +88,62 @@ static void print_type(const struct printer *p, const struct bl_tensor *t)
         bl_print(&p->out, "type %u", t->ggml_type);
 }
 
-/* " 3.41 bits: 2 31%, 3 42%, 4 27%": how many bits the columns of an X-bit matrix have. */
-static void print_depths(const struct printer *p, const struct bl_tensor *t)
+/* How many bits the columns of one X-bit matrix, or of all, have. */
+struct depths {
+    struct bl_xq_histogram h;
+    uint64_t parameters;
+    uint32_t n; /* matrices */
+};
+
+static void add_depths(const struct printer *p, const struct bl_tensor *t, struct depths *d)
 {
     if (t->format != BL_FMT_BX)
         return;
     struct bl_xq_histogram h;
     bl_xq_histogram(bl_model_file_data(p->file) + t->offset, t->bytes, &h);
+    for (uint32_t depth = 1; depth <= 8; depth++)
+        d->h.weights[depth] += h.weights[depth];
+    d->h.bits += h.bits;
+    d->parameters += t->rows * t->dims[0];
+    d->n++;
+}
+
+static struct depths all_depths(const struct printer *p)
+{
+    struct depths d = {0};
+    for (uint32_t i = 0; i < bl_model_file_tensor_count(p->file); i++)
+        add_depths(p, bl_model_file_tensor_at(p->file, i), &d);
+    return d;
+}
+
+/* "3.41 bits: 2 31%, 3 42%, 4 27%": each depth and the part of the weights that have it. */
+static void print_depths(const struct printer *p, const struct depths *d)
+{
     uint64_t all = 0;
     for (uint32_t depth = 1; depth <= 8; depth++)
-        all += h.weights[depth];
-    bl_print(&p->out, p->json ? ", \"bits_per_weight\": %.4f, \"depths\": [" : ", %.2f bits:", (double)h.bits / (double)(t->rows * t->dims[0]));
+        all += d->h.weights[depth];
+    bl_print(&p->out, p->json ? "\"bits_per_weight\": %.4f, \"depths\": [" : "%.2f bits:", (double)d->h.bits / (double)d->parameters);
     const char *separator = p->json ? "" : " ";
     for (uint32_t depth = 1; depth <= 8; depth++) {
-        const double share = (double)h.weights[depth] / (double)all;
+        const double share = (double)d->h.weights[depth] / (double)all;
         if (p->json)
             bl_print(&p->out, "%s%.6f", separator, share);
-        else if (h.weights[depth])
+        else if (d->h.weights[depth])
             bl_print(&p->out, "%s%u %.0f%%", separator, depth, 100 * share);
-        if (p->json || h.weights[depth])
+        if (p->json || d->h.weights[depth])
             separator = ", ";
     }
     bl_print(&p->out, "%s", p->json ? "]" : "");
+}
+
+static void print_depths_of(const struct printer *p, const struct bl_tensor *t)
+{
+    struct depths d = {0};
+    add_depths(p, t, &d);
+    if (!d.n)
+        return;
+    bl_print(&p->out, ", ");
+    print_depths(p, &d);
 }
 
 static bl_status inspect_text(const struct printer *p, bool tensors)
@@ -122,6 +156,12 @@ static bl_status inspect_text(const struct printer *p, bool tensors)
     bl_print(&p->out, "GGUF version %u, %" PRIu64 " bytes, alignment %" PRIu64 ", data at %" PRIu64 "\n", bl_model_file_version(f), bl_model_file_bytes(f),
           bl_model_file_alignment(f), bl_model_file_data_offset(f));
     bl_print(&p->out, "%u keys, %u tensors, %" PRIu64 " parameters\n", bl_model_file_meta_count(f), bl_model_file_tensor_count(f), parameters);
+    const struct depths depths = all_depths(p);
+    if (depths.n) {
+        bl_print(&p->out, "%u X-bit matrices of %" PRIu64 " parameters, ", depths.n, depths.parameters);
+        print_depths(p, &depths);
+        bl_print(&p->out, " of the weights\n");
+    }
     for (uint32_t i = 0; i < bl_model_file_meta_count(f); i++) {
         const struct bl_meta *meta = bl_model_file_meta_at(f, i);
         bl_print_quoted(&p->out, meta->key, strlen(meta->key), SHOWN_STRING);
@@ -138,7 +178,7 @@ static bl_status inspect_text(const struct printer *p, bool tensors)
         for (uint32_t d = 0; d < t->n_dims; d++)
             bl_print(&p->out, "%s%" PRIu64, d ? ", " : "", t->dims[d]);
         bl_print(&p->out, "] at %" PRIu64 ", %" PRIu64 " bytes", t->offset, t->bytes);
-        print_depths(p, t);
+        print_depths_of(p, t);
         bl_print(&p->out, "\n");
     }
     return BL_OK;
@@ -148,8 +188,15 @@ static bl_status inspect_json(const struct printer *p, bool tensors)
 {
     const struct bl_model_file *f = p->file;
     bl_print(&p->out, "{\"format\": \"GGUF\", \"version\": %u, \"bytes\": %" PRIu64 ", \"alignment\": %" PRIu64 ", \"data_offset\": %" PRIu64
-             ", \"tensor_count\": %u, \"metadata\": {",
+             ", \"tensor_count\": %u",
           bl_model_file_version(f), bl_model_file_bytes(f), bl_model_file_alignment(f), bl_model_file_data_offset(f), bl_model_file_tensor_count(f));
+    const struct depths depths = all_depths(p);
+    if (depths.n) {
+        bl_print(&p->out, ", \"xq\": {\"matrices\": %u, \"parameters\": %" PRIu64 ", ", depths.n, depths.parameters);
+        print_depths(p, &depths);
+        bl_print(&p->out, "}");
+    }
+    bl_print(&p->out, ", \"metadata\": {");
     for (uint32_t i = 0; i < bl_model_file_meta_count(f); i++) {
         const struct bl_meta *meta = bl_model_file_meta_at(f, i);
         bl_print(&p->out, "%s\n  ", i ? "," : "");
@@ -173,7 +220,7 @@ static bl_status inspect_json(const struct printer *p, bool tensors)
         for (uint32_t d = 0; d < t->n_dims; d++)
             bl_print(&p->out, "%s%" PRIu64, d ? ", " : "", t->dims[d]);
         bl_print(&p->out, "], \"offset\": %" PRIu64 ", \"bytes\": %" PRIu64, t->offset, t->bytes);
-        print_depths(p, t);
+        print_depths_of(p, t);
         bl_print(&p->out, "}");
     }
     bl_print(&p->out, "%s}\n", tensors ? "\n]" : "");

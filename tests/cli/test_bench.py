@@ -79,6 +79,15 @@ class Bench(Case):
             tensors = json.loads(self.ok('inspect', f, '--json', '--tensors')[0])['tensors']
             depths = [t['depths'] for t in tensors if t.get('depths')]
             self.assertTrue(depths)
+            whole = json.loads(self.ok('inspect', f, '--json')[0])['xq'] # all matrices together
+            sizes = [t['bytes'] * 8 / t['bits_per_weight'] for t in tensors if t.get('depths')]
+            self.assertEqual(whole['matrices'], len(depths))
+            self.assertAlmostEqual(whole['parameters'] / sum(sizes), 1, 3)
+            for i in range(8):
+                self.assertAlmostEqual(whole['depths'][i], sum(d[i] * n for d, n in zip(depths, sizes)) / sum(sizes), 3)
+            plain, listed = (self.ok('inspect', f, *more)[0].decode() for more in ([], ['--tensors']))
+            self.assertRegex(plain, r'\n%d X-bit matrices of %d parameters, [0-9.]+ bits:( \d \d+%%,?)+ of the weights\n' % (len(depths), whole['parameters']))
+            self.assertEqual(len(re.findall(r' bytes, [0-9.]+ bits:(?: \d \d+%,?)+\n', listed)), len(depths))
             for d in depths: # neighbours, more than one
                 used = [i for i, n in enumerate(d) if n]
                 self.assertGreater(len(used), 1)

@@ -140,6 +140,34 @@ class Compress(unittest.TestCase):
                 self.assertNotEqual(library.bl_file_verify(flipped.encode(), ignore, None), 0, 'bit %d of byte %d' % (bit, at))
                 os.pwrite(f.fileno(), bytes([data[at]]), at)
 
+    def test_one_fault_is_one_finding(self):
+        out = self.made('mini', 'fault.gguf', '--size', str(int(target_of('mini') * 1.3)))
+        tensors = json.loads(run('inspect', out, '--tensors', '--json')[1])['tensors']
+        index, matrix = [t for t in tensors if t['name'] == 'xq.index'][0], [t for t in tensors if t['type'] == 'XQ'][0]
+        plain = [t for t in tensors if t['type'] == 'F32'][0]
+        data = read(out)
+        for t, at in ((matrix, matrix['bytes'] - 1), (plain, 0), (index, index['bytes'] - 1)):
+            changed = bytearray(data)
+            changed[t['offset'] + at] ^= 1
+            write(path('fault.gguf'), changed)
+            code, text, errors = run('verify', path('fault.gguf'))
+            self.assertEqual((code, text.count(b'\n')), (1, 1), text)
+            self.assertIn("tensor '%s': its data is not what was written" % t['name'], text.decode())
+            self.assertNotIn(b'limit', text)
+            self.assertTrue(errors.endswith(': 1 finding\n'), errors)
+
+    def test_type_of_the_source_is_not_that_of_the_result(self):
+        data = read(tiny('mini')) # two keys more, of 64 bytes together: what is aligned stays so
+        text = lambda s: struct.pack('<Q', len(s)) + s
+        keys = text(b'general.file_type') + struct.pack('<II', 4, 3) + text(b'x') + struct.pack('<I', 8) + text(b'0123456789')
+        self.assertEqual(len(keys), 64)
+        write(path('typed.gguf'), data[:16] + struct.pack('<Q', struct.unpack_from('<Q', data, 16)[0] + 2) + keys + data[24:])
+        self.assertEqual(json.loads(run('inspect', path('typed.gguf'), '--json')[1])['metadata']['general.file_type'], 3)
+        code, _, errors = compress(path('typed.gguf'), '-o', path('typed.xq.gguf'), '-q', '--size', str(int(target_of('mini') * 1.5)))
+        self.assertEqual(code, 0, errors)
+        meta = json.loads(run('inspect', path('typed.xq.gguf'), '--json')[1])['metadata']
+        self.assertEqual((meta['x'], 'general.file_type' in meta), ('0123456789', False))
+
     def refused(self, words, *args, code=1):
         before = set(os.listdir(FOLDER.name))
         got, text, errors = compress(*args)

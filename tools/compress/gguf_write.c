@@ -61,9 +61,10 @@ static void put_text(struct head *h, const char *text)
     put(h, text, strlen(text));
 }
 
+/* The source's type of file is not this one's, and there is no number for "X-bit"; readers do without the key. */
 static bool is_copied(const struct bl_meta *meta)
 {
-    return strncmp(meta->key, "xq.", 3) != 0;
+    return strncmp(meta->key, "xq.", 3) != 0 && strcmp(meta->key, "general.file_type") != 0;
 }
 
 static void put_meta(struct head *h, const struct bl_meta *meta)

@@ -1,5 +1,6 @@
 /* bitloom/file.h: looking into a model file without loading it: `bitloom inspect`, `verify` and `graph` as functions. Text goes to a
- * callback in pieces. No tensor data is read by inspect and graph; verify streams through all of it. */
+ * callback in pieces. Inspect and graph read no tensor data, but inspect the heads of X-bit matrices; verify
+ * streams through all of it. */
 #ifndef BITLOOM_FILE_H
 #define BITLOOM_FILE_H
 #include <bitloom/status.h>
