@@ -54,9 +54,11 @@ bl_status bl_kernel_get(bl_device *device, struct bl_kernel_key key, bl_kernel *
     if (status != BL_OK)
         return bl_error_trace(status, __FILE__, __LINE__);
     if (!*out) {
-        char name[64];
+        char name[64], variant[48] = "";
         bl_kernel_key_name(key, name, sizeof name);
-        BL_FAIL(BL_EUNSUPPORTED, "device %s has no kernel %s (rows %u, tuning %u)", core->id, name, key.row_class, key.tuning);
+        if (key.row_class || key.tuning)
+            snprintf(variant, sizeof variant, " (rows %u, tuning %u)", key.row_class, key.tuning);
+        BL_FAIL(BL_EUNSUPPORTED, "device %s cannot compute this: it has no kernel %s%s", core->id, name, variant);
     }
     return BL_OK;
 }

@@ -235,6 +235,17 @@ class Compress(unittest.TestCase):
         write(path('short.txt'), b'a b')
         self.refused(['a window needs'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--calib', path('short.txt'))
 
+    def test_questions_as_eval_reads_them(self):
+        size = str(int(target_of('mini') * 1.4))
+        texts = ['Which hat is that of number %d? (A) the (B) his (C) an\nAnswer: %s' % (i, 'ABC'[i % 3]) for i in range(60)]
+        for name, lines in (('text', [{'id': 1, 'text': t} for t in texts]), ('prompt', [{'prompt': t[:-2], 'answer': t[-1]} for t in texts]),
+                            ('long', [{'text': 'the hat on it ' * 300 + t} for t in texts])):
+            write(path('lines.jsonl'), ''.join(json.dumps(line) + '\n' for line in lines).encode())
+            self.made('mini', 'task-%s.gguf' % name, '--size', size, '--task', path('lines.jsonl')) # of questions longer than a window the end is kept
+        self.assertEqual(read(path('task-text.gguf')), read(path('task-prompt.gguf')))
+        write(path('lines.jsonl'), b'{"text": "no answer"}\n')
+        self.refused(['lines.jsonl: line 1: the text does not end in "Answer: X"'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('lines.jsonl'))
+
     def test_dry_run(self):
         least = target_of('llama')
         before = set(os.listdir(FOLDER.name))

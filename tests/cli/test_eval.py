@@ -64,6 +64,24 @@ class Eval(Case):
             again = self.figures(option, write('all', ''.join(tasks[::-1])), '-t', '1', model='gemma3')
             self.assertEqual(again['accuracy'], together['accuracy'])
 
+    def test_choices_of_their_own(self):
+        """The same questions with the labels as choices give the same answers; choices of several words do as endings do."""
+        rng = random.Random(10)
+        asked = [question(rng) for _ in range(10)]
+        texts = [json.loads(q)['text'] for q in asked]
+        as_choices = [json.dumps({'prompt': t[:-2], 'choices': list('ABCD'), 'answer': t[-1] if i % 2 else 'ABCD'.index(t[-1])}) + '\n' for i, t in enumerate(texts)]
+        for option in ('--arc', '--mmlu'):
+            j, k = (self.figures(option, write('tasks', ''.join(lines))) for lines in (asked, as_choices))
+            self.assertEqual((j['accuracy'], j['tasks'], j['n_tokens']), (k['accuracy'], k['tasks'], k['n_tokens']))
+        tasks = [endings(rng) for _ in range(10)]
+        lines = [t.split('\n') for t in tasks]
+        same = ''.join(json.dumps({'prompt': t[0], 'answer': int(t[1]), 'choices': t[2:6]}) + '\n' for t in lines)
+        j, k = self.figures('--hellaswag', write('h', ''.join(tasks))), self.figures('--arc', write('tasks', same))
+        self.assertEqual((j['accuracy'], j['n_tokens']), (k['accuracy'], k['n_tokens']))
+        for line, said in (({'prompt': 'a', 'answer': 'bear'}, 'no "choices"'), ({'prompt': 'a', 'answer': 0, 'choices': ['b']}, '1 choices, must be 2 to 8'),
+                           ({'prompt': 'a', 'answer': 2, 'choices': ['b', 'c']}, 'none of the choices'), ({'prompt': 'a', 'answer': 0, 'choices': ['b', '']}, 'an empty choice')):
+            self.refused(1, ['tasks', 'line 2: ', said], 'eval', '-m', tiny('llama'), '--arc', write('tasks', as_choices[0] + json.dumps(line) + '\n'), '-q')
+
     def test_long_prompts_lose_their_front(self):
         rng = random.Random(3)
         file = write('long', question(rng, 'x ' * 900) + question(rng) + question(rng, 'y ' * 900))

@@ -77,7 +77,7 @@ class Help(Case):
         self.refused(2, 'one of --json, --dot, --stats', 'graph', tiny('llama'), '--json', '--dot')
         self.refused(2, 'expected bash, zsh or fish', 'completion', 'tcsh')
         for device, words in (('cpu,,cpu', 'a name of 0 bytes'), ('cpu,auto', 'auto stands alone'), ('null:1', 'null has no device 1'),
-                              ('cpu,vulkan:63', 'vulkan'), (','.join(['cpu'] * 17), 'more than 16'), ('null', 'has no kernel')):
+                              ('cpu,vulkan:63', 'vulkan'), (','.join(['cpu'] * 17), 'more than 16'), ('null', 'device null cannot compute this: it has no kernel embed_q8_0_f32\n')):
             self.refused(1, words, 'run', tiny('llama'), '-p', 'x', '--device', device)
         self.refused(1, 'nowhere', 'run', tiny('llama'), '-p', 'x', '--device', 'nowhere')
 

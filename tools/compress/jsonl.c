@@ -171,38 +171,26 @@ bl_status xq_jsonl_texts(const char *name, const char *data, size_t bytes, char 
 
 /* ---- questions ---- */
 
-enum { MOST_CHOICES = 26 };
-struct piece {
-    const char *text;
-    size_t bytes;
-};
-/* One line, as it is read. */
-struct question {
-    struct piece prompt, answer, choices[MOST_CHOICES];
-    uint32_t n_choices;
-    int64_t number;      /* of the answer; -1: it is a text, or missing */
-};
-
-static bool piece(struct reader *r, struct piece *out)
+static bool piece(struct reader *r, struct xq_piece *out)
 {
-    *out = (struct piece){r->out, 0};
+    *out = (struct xq_piece){r->out, 0};
     if (!string(r))
         return false;
     out->bytes = (size_t)(r->out - out->text);
     return true;
 }
 
-static bool is_piece(const struct piece *p, const char *text)
+static bool is_piece(const struct xq_piece *p, const char *text)
 {
     return p->bytes == strlen(text) && memcmp(p->text, text, p->bytes) == 0;
 }
 
-static const char *read_choices(struct reader *r, struct question *q)
+static const char *read_choices(struct reader *r, struct xq_question *q)
 {
     if (!take(r, '['))
         return "\"choices\" is no list";
     while (!take(r, ']')) {
-        if (q->n_choices == MOST_CHOICES)
+        if (q->n_choices == XQ_MOST_CHOICES)
             return "more than 26 choices";
         if (!piece(r, &q->choices[q->n_choices++]))
             return "a choice is no text";
@@ -211,49 +199,65 @@ static const char *read_choices(struct reader *r, struct question *q)
     return NULL;
 }
 
-static const char *read_answer(struct reader *r, struct question *q)
+static const char *read_answer(struct reader *r, struct xq_question *q)
 {
     skip_blanks(r);
     if (r->at < r->end && *r->at == '"')
         return piece(r, &q->answer) ? NULL : "a string without an end";
     if (r->at == r->end || *r->at < '0' || *r->at > '9')
         return "\"answer\" is neither a text nor the number of a choice";
-    for (q->number = 0; r->at < r->end && *r->at >= '0' && *r->at <= '9' && q->number < MOST_CHOICES; r->at++)
+    for (q->number = 0; r->at < r->end && *r->at >= '0' && *r->at <= '9' && q->number < XQ_MOST_CHOICES; r->at++)
         q->number = 10 * q->number + *r->at - '0';
     return NULL;
 }
 
-static const char *choose(struct question *q)
+/* A text with the answer at its end. */
+static const char *split(const struct xq_piece *text, struct xq_question *q)
 {
-    if (!q->prompt.text)
-        return "no string \"prompt\"";
+    static const char before[] = "Answer: ";
+    const size_t room = sizeof before; /* with the answer in the place of the terminator */
+    size_t n = text->bytes;
+    while (n > 0 && (text->text[n - 1] == '\n' || text->text[n - 1] == ' '))
+        n--;
+    if (n < room || memcmp(text->text + n - room, before, room - 1) != 0)
+        return "the text does not end in \"Answer: X\"";
+    q->prompt = (struct xq_piece){text->text, n - 2}; /* without the blank and the answer */
+    q->answer = (struct xq_piece){text->text + n - 1, 1};
+    return NULL;
+}
+
+static const char *choose(struct xq_question *q)
+{
     if (!q->answer.text && q->number < 0)
         return "no \"answer\"";
-    bool is_text = q->n_choices == 0 && q->answer.text;
-    for (uint32_t i = 0; i < q->n_choices && q->answer.text && !is_text; i++)
-        is_text = q->choices[i].bytes == q->answer.bytes && memcmp(q->choices[i].text, q->answer.text, q->answer.bytes) == 0;
-    if (!is_text && q->answer.bytes == 1)
+    for (uint32_t i = 0; i < q->n_choices && q->answer.text && q->number < 0; i++)
+        if (q->choices[i].bytes == q->answer.bytes && memcmp(q->choices[i].text, q->answer.text, q->answer.bytes) == 0)
+            q->number = i;
+    if (q->n_choices && q->answer.bytes == 1 && q->number < 0)
         q->number = q->answer.text[0] - 'A';
-    if (!is_text && (q->number < 0 || q->number >= q->n_choices))
+    if ((q->n_choices || !q->answer.text) && (q->number < 0 || q->number >= q->n_choices))
         return "\"answer\" is none of the choices";
-    if (!is_text)
+    if (q->n_choices)
         q->answer = q->choices[q->number];
     return q->prompt.bytes && q->answer.bytes ? NULL : "an empty prompt or answer";
 }
 
-static const char *question(struct reader *r, struct question *q)
+static const char *question(struct reader *r, struct xq_question *q)
 {
     const char *wrong = NULL;
+    struct xq_piece text = {NULL, 0};
     if (!take(r, '{'))
         return "expected an object";
     while (!take(r, '}')) {
-        struct piece key;
+        struct xq_piece key;
         if (!piece(r, &key) || !take(r, ':'))
             return "expected a key";
         r->out -= key.bytes;
         skip_blanks(r);
         if (is_piece(&key, "prompt"))
             wrong = piece(r, &q->prompt) ? NULL : "\"prompt\" is no text";
+        else if (is_piece(&key, "text"))
+            wrong = piece(r, &text) ? NULL : "\"text\" is no text";
         else if (is_piece(&key, "choices"))
             wrong = read_choices(r, q);
         else if (is_piece(&key, "answer"))
@@ -264,7 +268,9 @@ static const char *question(struct reader *r, struct question *q)
             return wrong;
         take(r, ',');
     }
-    return choose(q);
+    if (!q->prompt.text && !text.text)
+        return "no string \"text\" and no \"prompt\"";
+    return q->prompt.text ? choose(q) : split(&text, q);
 }
 
 bl_status xq_jsonl_questions(const char *name, const char *data, size_t bytes, struct xq_question **out, size_t *n, char **strings)
@@ -281,15 +287,15 @@ bl_status xq_jsonl_questions(const char *name, const char *data, size_t bytes, s
     for (const char *at = data, *end = data + bytes; at < end && !wrong;) {
         const char *newline = memchr(at, '\n', (size_t)(end - at)), *stop = newline ? newline : end;
         struct reader r = {at, stop, to};
-        struct question q = {.number = -1};
-        number++;
+        struct xq_question *q = &(*out)[*n];
+        *q = (struct xq_question){.number = -1, .line = ++number};
         skip_blanks(&r);
         at = newline ? newline + 1 : end;
         if (r.at == stop)
             continue;
-        wrong = question(&r, &q);
+        wrong = question(&r, q);
         to = r.out;
-        (*out)[(*n)++] = (struct xq_question){q.prompt.text, q.answer.text, q.prompt.bytes, q.answer.bytes};
+        (*n)++;
     }
     if (!wrong)
         return BL_OK;

@@ -40,25 +40,25 @@ static bl_status add_tokens(const bl_tokenizer *tokenizer, struct sheet *s, cons
 static bl_status add_question(const bl_tokenizer *tokenizer, struct sheet *s, const struct xq_question *q)
 {
     static const char blanks[] = " \n\t";
-    const bool has_blank = strchr(blanks, q->prompt[q->prompt_bytes - 1]) || strchr(blanks, q->answer[0]);
-    char *answer = malloc(q->answer_bytes + 1);
+    const bool has_blank = strchr(blanks, q->prompt.text[q->prompt.bytes - 1]) || strchr(blanks, q->answer.text[0]);
+    char *answer = malloc(q->answer.bytes + 1);
     if (!answer)
-        BL_FAIL(BL_ENOMEM, "no memory for an answer of %zu bytes", q->answer_bytes);
+        BL_FAIL(BL_ENOMEM, "no memory for an answer of %zu bytes", q->answer.bytes);
     answer[0] = ' ';
-    memcpy(answer + !has_blank, q->answer, q->answer_bytes);
+    memcpy(answer + !has_blank, q->answer.text, q->answer.bytes);
     s->starts[s->n + 1] = s->starts[s->n];
     s->n++;
-    bl_status status = add_tokens(tokenizer, s, q->prompt, q->prompt_bytes, false);
+    bl_status status = add_tokens(tokenizer, s, q->prompt.text, q->prompt.bytes, false);
     if (status == BL_OK)
-        status = add_tokens(tokenizer, s, answer, q->answer_bytes + !has_blank, true);
+        status = add_tokens(tokenizer, s, answer, q->answer.bytes + !has_blank, true);
     if (status == BL_OK)
         status = add_tokens(tokenizer, s, "\n", 1, false);
     free(answer);
     return status;
 }
 
-/* Fills one window from question *next on with all that fit; a question that fits nowhere is cut. False when there was nothing left: then from the
- * first again, which does not count. */
+/* Fills one window from question *next on with all that fit; a question that fits nowhere loses its front. When there is nothing left, from
+ * the first again, which does not count. */
 static void fill_window(const struct sheet *s, size_t *next, int32_t first, uint32_t window, int32_t *tokens, uint8_t *counts)
 {
     uint32_t at = 0;
@@ -68,8 +68,9 @@ static void fill_window(const struct sheet *s, size_t *next, int32_t first, uint
     const uint32_t begin = at;
     for (size_t i = *next, again = 0; at < window; i++) {
         again += i >= s->n;
-        const size_t from = s->starts[i % s->n], n = s->starts[i % s->n + 1] - from, take = n < window - at ? n : window - at;
+        const size_t end = s->starts[i % s->n + 1], n = end - s->starts[i % s->n], take = n < window - at ? n : window - at;
         const bool fits = take == n || at == begin;
+        const size_t from = at == begin ? end - take : end - n;
         for (size_t k = 0; k < take; k++, at++) {
             tokens[at] = s->tokens[from + k];
             if (at && s->is_answer[from + k] && fits && !again)

@@ -2,6 +2,7 @@
 #include "eval/tasks.h"
 
 #include "base/error.h"
+#include "compress/jsonl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,39 +28,57 @@ static uint32_t count_marks(const struct text *question, const char *labels)
     return n;
 }
 
-static bl_status read_question(enum task_kind kind, const char *name, const struct text *text, struct task *out)
+static bl_status take_choices(const char *name, const struct xq_question *q, struct task *out)
 {
-    static const char before[] = "Answer: ";
-    const size_t room = sizeof before; /* with the label in the place of the terminator */
-    size_t n = text->bytes;
-    while (n > 0 && (text->data[n - 1] == '\n' || text->data[n - 1] == ' '))
-        n--;
-    if (n < room || memcmp(text->data + n - room, before, room - 1) != 0)
-        BL_FAIL(BL_EFORMAT, "%s: line %u: the text does not end in \"Answer: X\"", name, text->line);
-    const char answer = text->data[n - 1], *labels = strchr(digits, answer) ? digits : letters;
-    *out = (struct task){.prompt = {text->data, n - 2, text->line}, .n_choices = 4}; /* without the blank and the label */
+    if (q->n_choices < 2 || q->n_choices > MOST_CHOICES)
+        BL_FAIL(BL_EFORMAT, "%s: line %u: %u choices, must be 2 to %d", name, q->line, q->n_choices, MOST_CHOICES);
+    out->n_choices = q->n_choices;
+    out->answer = (uint32_t)q->number;
+    for (uint32_t i = 0; i < q->n_choices; i++) {
+        if (!q->choices[i].bytes)
+            BL_FAIL(BL_EFORMAT, "%s: line %u: an empty choice", name, q->line);
+        out->choices[i] = (struct text){q->choices[i].text, q->choices[i].bytes, q->line};
+    }
+    return BL_OK;
+}
+
+static bl_status read_question(enum task_kind kind, const char *name, const struct xq_question *q, struct task *out)
+{
+    *out = (struct task){.prompt = {q->prompt.text, q->prompt.bytes, q->line}, .n_choices = 4};
+    if (q->n_choices)
+        return take_choices(name, q, out);
+    if (q->answer.bytes != 1)
+        BL_FAIL(BL_EFORMAT, "%s: line %u: no \"choices\"", name, q->line);
+    const char answer = q->answer.text[0], *labels = strchr(digits, answer) ? digits : letters;
     if (kind == TASKS_ARC && (out->n_choices = count_marks(&out->prompt, labels)) < 2)
-        BL_FAIL(BL_EFORMAT, "%s: line %u: no choices (%c) (%c) in the question", name, text->line, labels[0], labels[1]);
+        BL_FAIL(BL_EFORMAT, "%s: line %u: no choices (%c) (%c) in the question", name, q->line, labels[0], labels[1]);
     if (kind == TASKS_MMLU)
         labels = letters;
     while (out->answer < out->n_choices && labels[out->answer] != answer)
         out->answer++;
     if (out->answer == out->n_choices)
-        BL_FAIL(BL_EFORMAT, "%s: line %u: the answer is '%c', must be %c to %c", name, text->line, answer, labels[0], labels[out->n_choices - 1]);
+        BL_FAIL(BL_EFORMAT, "%s: line %u: the answer is '%c', must be %c to %c", name, q->line, answer, labels[0], labels[out->n_choices - 1]);
     for (uint32_t i = 0; i < out->n_choices; i++)
-        out->choices[i] = (struct text){labels + i, 1, text->line};
+        out->choices[i] = (struct text){labels + i, 1, q->line};
     return BL_OK;
 }
 
 static bl_status read_questions(enum task_kind kind, const char *name, const char *data, size_t bytes, struct tasks *out)
 {
-    BL_TRY(texts_read(name, data, bytes, &out->texts));
-    out->items = malloc(out->texts.n * sizeof *out->items);
-    if (!out->items)
-        BL_FAIL(BL_ENOMEM, "%s: no memory for %u tasks", name, out->texts.n);
-    for (; out->n < out->texts.n; out->n++)
-        BL_TRY(read_question(kind, name, &out->texts.items[out->n], &out->items[out->n]));
-    return BL_OK;
+    struct xq_question *questions;
+    size_t n;
+    BL_TRY(xq_jsonl_questions(name, data, bytes, &questions, &n, &out->strings));
+    out->items = malloc((n + 1) * sizeof *out->items);
+    bl_status status = !out->items ? bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "%s: no memory for %zu tasks", name, n)
+                       : !n        ? bl_error_push(BL_EFORMAT, __FILE__, __LINE__, "%s: no line with a question", name)
+                                   : BL_OK;
+    for (size_t i = 0; i < n && status == BL_OK; i++) {
+        status = read_question(kind, name, &questions[i], &out->items[i]);
+        out->per_token |= questions[i].n_choices > 0; /* labels are equally long: nothing changes for them */
+    }
+    out->n = (uint32_t)n;
+    free(questions);
+    return status;
 }
 
 /* ---- six lines a task ---- */
@@ -137,6 +156,6 @@ bl_status tasks_read(enum task_kind kind, const char *name, const char *data, si
 void tasks_free(struct tasks *tasks)
 {
     free(tasks->items);
-    texts_free(&tasks->texts);
+    free(tasks->strings);
     *tasks = (struct tasks){0};
 }
