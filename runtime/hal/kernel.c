@@ -3,6 +3,7 @@
 
 #include "hal/core.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The lock is held. *out stays NULL when the device has no such kernel. */
