@@ -10,22 +10,23 @@
 enum { XQ_ROWS = LEVEL_AT_ONCE, XQ_TILES = LEVEL_AT_ONCE }; /* the most rows of activations and tiles that are multiplied at once */
 
 /* Facts of a depth. run: how many products may be added before they must become 32 bits, as in quants.h. Depth 5 is signed: stored
- * bytes below 128 and signs; depth 8 is two planes of nibbles, the second 16 times the first. */
+ * bytes below 128 and signs; depth 8 is signed bytes where sums are wide, else two planes of nibbles, the second 16 times the first. */
 struct xq_facts {
     int factor, offset, run, planes;
+    bool is_signed;
 };
 
 static INLINE struct xq_facts xq_facts_of(uint32_t depth)
 {
     switch (depth) {
-    case 1: return (struct xq_facts){2, 1, 8, 1};
-    case 2: return (struct xq_facts){1, BL_XQ_LEVEL2, 4, 1};
-    case 3: return (struct xq_facts){1, BL_XQ_LEVEL3, 2, 1};
-    case 4: return (struct xq_facts){1, BL_XQ_LEVEL4, 1, 1};
-    case 5: return (struct xq_facts){1, VSUM_BIAS, 1, 1};
-    case 6: return (struct xq_facts){2, 63, 2, 1};
-    case 7: return (struct xq_facts){2, 127, 1, 1};
-    default: return (struct xq_facts){2, 255, 8, 2};
+    case 1: return (struct xq_facts){2, 1, 8, 1, false};
+    case 2: return (struct xq_facts){1, BL_XQ_LEVEL2, 4, 1, false};
+    case 3: return (struct xq_facts){1, BL_XQ_LEVEL3, 2, 1, false};
+    case 4: return (struct xq_facts){1, BL_XQ_LEVEL4, 1, 1, false};
+    case 5: return (struct xq_facts){1, VSUM_BIAS, 1, 1, true};
+    case 6: return (struct xq_facts){2, 63, 2, 1, false};
+    case 7: return (struct xq_facts){2, 127, 1, 1, false};
+    default: return VSUM_IS_WIDE ? (struct xq_facts){2, 2 * VSUM_BIAS - 1, 8, 1, true} : (struct xq_facts){2, 255, 8, 2, false};
     }
 }
 
@@ -113,10 +114,14 @@ static INLINE void xq_pair(uint32_t depth, const uint8_t *codes, const struct xq
 {
     const vb four = vb_here(xq_word(codes, depth == 1 ? 0 : depth < 4 ? q % 2 : q + 4 * plane)); /* once from memory */
     const vb threes = depth == 3 ? xq_threes(codes, codes + 64, q) : depth == 7 ? xq_threes(codes + 128, codes + 192, q) : four;
-    if (depth == 6 || depth == 7) { /* the high nibbles of `four` and the low ones of `upper` change places */
-        const vb upper = depth == 7 ? threes : xq_twos(codes + 128, q), change = vb_and(vb_xor(vb_down(four, 4), upper), vb_set1(15));
-        pair[0] = vb_xor(four, vb_place(change, 4));
-        pair[1] = vb_xor(upper, change);
+    if (depth == 6 || depth == 7) {
+        vb_join_nibbles(four, depth == 7 ? threes : xq_twos(codes + 128, q), pair);
+        return;
+    }
+    if (depth == 8 && VSUM_IS_WIDE) { /* code - 128 */
+        vb_join_nibbles(four, vb_here(xq_word(codes, q + 4)), pair);
+        for (int i = 0; i < 2; i++)
+            pair[i] = vb_biased(vb_xor(pair[i], vb_set1(128)));
         return;
     }
 #pragma GCC unroll 2
@@ -180,9 +185,9 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
                     const vb w = pair[t][done % 2];
                     const int8_t *x = a[r]->q + 4 * q;
                     const vsum before = done % length ? run[t][r] : vsum_zero();
-                    const vsum sum = depth != 5 ? vsum_add_u8(before, w, x)
-                                   : unpacked ? vsum_add_s8(before, w, x)
-                                              : vsum_add_signed(before, w, xq_signs(codes[t] + 128, q), x);
+                    const vsum sum = depth == 5 && !unpacked ? vsum_add_signed(before, w, xq_signs(codes[t] + 128, q), x)
+                                   : facts.is_signed         ? vsum_add_s8(before, w, x)
+                                                             : vsum_add_u8(before, w, x);
                     run[t][r] = done % length ? vsum_here(sum) : sum;
                     if (done % length == length - 1) {
                         const vi total = vsum_times(run[t][r], factor);

@@ -12,6 +12,13 @@ typedef vi vsum;
 enum { VSUM_IS_WIDE = 1, VSUM_BIAS = 128 }; /* see avx2.h */
 
 static INLINE vb vb_biased(vb a) { return _mm256_xor_si256(a, _mm256_set1_epi8(-128)); }
+static INLINE void vb_join_nibbles(vb low, vb high, vb joined[2])
+{
+    enum { EITHER = 0xca }; /* bits of the second where the first has ones, else of the third */
+    const vb lowest = vb_set1(15);
+    joined[0] = _mm256_ternarylogic_epi32(lowest, low, vb_up(high, 4), EITHER);
+    joined[1] = _mm256_ternarylogic_epi32(lowest, vb_down(low, 4), high, EITHER);
+}
 static INLINE vsum vsum_zero(void) { return _mm256_setzero_si256(); }
 static INLINE vsum vsum_add_u8(vsum sum, vb w, const int8_t *a) { return _mm256_dpbusd_epi32(sum, w, four_of(a)); }
 static INLINE vsum vsum_add_s8(vsum sum, vb w, const int8_t *a) { return vsum_add_u8(sum, w, a); }
