@@ -30,6 +30,12 @@ static INLINE struct xq_facts xq_facts_of(uint32_t depth)
     }
 }
 
+#ifdef LEVEL_HAS_LOOKUP32
+enum { XQ_LOOKS_UP_SIGNS = 1 };
+#else
+enum { XQ_LOOKS_UP_SIGNS = 0 };
+#endif
+
 /* Tables from a code to what is stored: `one` for depth 3 to 5; for depth 2, where a nibble holds the codes of two quads, a table for each. */
 struct xq_levels {
     vb one, of_place[2];
@@ -60,7 +66,7 @@ static INLINE struct xq_levels xq_levels_of(uint32_t depth, const struct bl_xq_h
     }
     case 3:
         positive = xq_mirrored(h->half3, 4, offset, &negative);
-        levels.one = vb_table_of(negative | positive << 32, 0);
+        levels.one = vb_table_of(negative | positive << 32, negative | positive << 32);
         break;
     case 4:
         positive = xq_mirrored(h->half4, 8, offset, &negative);
@@ -68,6 +74,9 @@ static INLINE struct xq_levels xq_levels_of(uint32_t depth, const struct bl_xq_h
         break;
     default:
         levels.one = vb_biased(vb_table(h->half5));
+#ifdef LEVEL_HAS_LOOKUP32
+        levels.one = vb_table32(levels.one, vb_signed(levels.one, vb_set1(-1)));
+#endif
     }
     return levels;
 }
@@ -109,10 +118,37 @@ static INLINE vb xq_signs(const uint8_t *plane1, int q)
     return q == 0 ? vb_or(vb_up(bits, 7), one) : vb_up(vb_or(bits, one), 7 - q);
 }
 
-/* The stored bytes of quads q and q + 4, which share words; of depth 8, those of one of its planes; of depth 5, without signs. */
+#ifdef LEVEL_HAS_LOOKUP32
+/* Depth 2 to 5 where tables have 32 bytes: they repeat themselves, so that nothing is masked; that of depth 5 has both signs. */
+static INLINE void xq_pair_looked_up(uint32_t depth, const uint8_t *codes, vb four, vb table, int q, vb pair[2])
+{
+    if (depth == 3) {
+        const vb one = xq_word(codes + 64, 0);
+        four = q < 2 ? vb_either(0x33, four, vb_up(one, 2 - q)) : vb_either(0x33, vb_down(four, 2), vb_down(one, q - 2));
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        vb code = i ? vb_down(four, 4) : four;
+        if (depth == 5) {
+            const vb signs = xq_word(codes + 128, 0);
+            code = vb_either(15, code, i ? vb_down(signs, q) : vb_up(signs, 4 - q));
+        }
+        pair[i] = vb_lookup32(table, code);
+    }
+}
+#endif
+
+/* The stored bytes of quads q and q + 4, which share words; of depth 8, those of one of its planes; of depth 5, without signs unless they are
+ * looked up too. */
 static INLINE void xq_pair(uint32_t depth, const uint8_t *codes, const struct xq_levels *levels, int q, int plane, vb pair[2])
 {
     const vb four = vb_here(xq_word(codes, depth == 1 ? 0 : depth < 4 ? q % 2 : q + 4 * plane)); /* once from memory */
+#ifdef LEVEL_HAS_LOOKUP32
+    if (depth >= 2 && depth <= 5) {
+        xq_pair_looked_up(depth, codes, four, depth == 2 ? levels->of_place[q / 2] : levels->one, q, pair);
+        return;
+    }
+#endif
     const vb threes = depth == 3 ? xq_threes(codes, codes + 64, q) : depth == 7 ? xq_threes(codes + 128, codes + 192, q) : four;
     if (depth == 6 || depth == 7) {
         vb_join_nibbles(four, depth == 7 ? threes : xq_twos(codes + 128, q), pair);
@@ -153,7 +189,7 @@ static INLINE void xq_unpack(uint32_t depth, const uint8_t *codes, const struct 
             vb pair[2];
             xq_pair(depth, codes, levels, q, plane, pair);
             for (int i = 0; i < 2; i++)
-                out->w[plane][q + 4 * i] = depth == 5 ? vb_signed(pair[i], xq_signs(codes + 128, q + 4 * i)) : pair[i];
+                out->w[plane][q + 4 * i] = depth == 5 && !XQ_LOOKS_UP_SIGNS ? vb_signed(pair[i], xq_signs(codes + 128, q + 4 * i)) : pair[i];
         }
     }
 }
@@ -185,9 +221,10 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
                     const vb w = pair[t][done % 2];
                     const int8_t *x = a[r]->q + 4 * q;
                     const vsum before = done % length ? run[t][r] : vsum_zero();
-                    const vsum sum = depth == 5 && !unpacked ? vsum_add_signed(before, w, xq_signs(codes[t] + 128, q), x)
-                                   : facts.is_signed         ? vsum_add_s8(before, w, x)
-                                                             : vsum_add_u8(before, w, x);
+                    const bool has_signs = unpacked || depth != 5 || XQ_LOOKS_UP_SIGNS;
+                    const vsum sum = !has_signs        ? vsum_add_signed(before, w, xq_signs(codes[t] + 128, q), x)
+                                   : facts.is_signed ? vsum_add_s8(before, w, x)
+                                                     : vsum_add_u8(before, w, x);
                     run[t][r] = done % length ? vsum_here(sum) : sum;
                     if (done % length == length - 1) {
                         const vi total = vsum_times(run[t][r], factor);
