@@ -34,6 +34,14 @@ uint64_t xq_strip_bytes(const struct xq_strip *s)
     return bytes;
 }
 
+double xq_strip_loss(const struct xq_strip *s)
+{
+    double loss = 0;
+    for (uint32_t b = 0; b < s->blocks; b++)
+        loss += block_loss(s, b, (struct choice){s->depth[b], s->grouped[b]});
+    return loss;
+}
+
 static struct choice best_choice(const struct xq_strip *s, uint32_t b, double price)
 {
     struct choice best = {1, 0};
@@ -130,8 +138,7 @@ static uint64_t allocate_at(struct xq_strip *strips, uint32_t n, double price, d
         merge_runs(s, price);
         make_segments(s);
         bytes += xq_strip_bytes(s);
-        for (uint32_t b = 0; b < s->blocks; b++)
-            *loss += block_loss(s, b, (struct choice){s->depth[b], s->grouped[b]});
+        *loss += xq_strip_loss(s);
     }
     return bytes;
 }

@@ -20,6 +20,8 @@ struct xq_strip {
 
 /* Bytes that the tiles and segment entries of a strip take as allocated. */
 uint64_t xq_strip_bytes(const struct xq_strip *strip);
+/* Nats per token that it is expected to lose as allocated. */
+double xq_strip_loss(const struct xq_strip *strip);
 /* Fewest and most bytes that the strips can take. */
 void xq_allocate_limits(const struct xq_strip *strips, uint32_t n, uint64_t *fewest, uint64_t *most);
 /* Gives every block a depth of least_depth .. 8, with or without group scales, so that the sum of xq_strip_bytes is at most `budget` and the

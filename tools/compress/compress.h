@@ -42,6 +42,7 @@ struct xq_options {
     double temper;          /* power of a token's probability in the worth of its row */
     bool feedback;
     uint32_t sweeps;
+    uint32_t rounds;        /* 1, or 2: allocate again by what the first round lost, and take the better file */
     bool quiet;
     bool dry_run;           /* print what it would take, and write nothing */
     bool report;            /* OUT.report.html and .json */
@@ -50,6 +51,8 @@ struct xq_result {
     uint64_t bytes, parameters;
     double expected_loss, loss; /* nats per token by the second-order model: as allocated, as rounded */
     bool is_judged;
+    uint32_t round;         /* of allocation that it is from: 1 or 2; 0: not known yet */
+    double first_cost;      /* of the first round's, where there was another */
     double divergence, divergence_error, nll_ratio, same_top; /* on held out text, where it counts */
     double cost;            /* of the objective, there: nats per token */
 };

@@ -141,9 +141,9 @@ static void print_times(const struct trial *t)
     print_time("learn", w->options->state ? 0 : learn, w->options->state ? "from the state that was saved" : what);
     snprintf(what, sizeof what, "%u matrices, %u inputs", w->job.n_matrices, w->job.n_inputs);
     print_time("measure", measure, what);
-    print_time("round", round, "for each file");
+    print_time("round", w->options->rounds * round, "for each file");
     snprintf(what, sizeof what, "for each file, %u windows held out", w->text.n_held);
-    print_time("judge", judge, what);
+    print_time("judge", w->options->rounds * judge, what);
 }
 
 static void print_sizes(const struct xq_run *w)

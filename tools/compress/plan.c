@@ -14,6 +14,7 @@
 #define OUTLIER_ROUNDS 4     /* of allocation: the price of a byte decides how many outliers there are, and they take bytes */
 #define LEAST_OUTLIER 1e-9   /* nats per token */
 #define BASELINE_OUTLIER 5e-8
+#define MOST_EXCESS 2.5       /* factor of the second round: what is expected of single depths is not worse than that */
 
 static bl_status no_memory(const struct xq_run *w)
 {
@@ -26,8 +27,9 @@ static bl_status make_strips(struct xq_run *w)
     uint32_t n = 0;
     w->measured = calloc(w->job.n_matrices, sizeof *w->measured);
     w->rows = calloc(w->job.n_matrices, sizeof *w->rows);
+    w->share = calloc(w->job.n_matrices, sizeof *w->share);
     w->first_strip = calloc(w->job.n_matrices + 1, sizeof *w->first_strip);
-    if (!w->measured || !w->rows || !w->first_strip)
+    if (!w->measured || !w->rows || !w->share || !w->first_strip)
         return no_memory(w);
     for (uint32_t i = 0; i < w->job.n_matrices; i++) {
         w->measured[i] = xq_measured_shape(&w->job.matrices[i]);
@@ -142,8 +144,27 @@ static void fill_strips(struct xq_run *w)
     for (uint32_t i = 0; i < w->job.n_matrices; i++) {
         for (uint32_t s = w->first_strip[i]; s < w->first_strip[i + 1]; s++) {
             w->strips[s].energy = w->measured[i].energy + (size_t)(s - w->first_strip[i]) * w->measured[i].blocks;
-            w->strips[s].share = (const float (*)[9])w->measured[i].share;
+            w->strips[s].share = (const float (*)[9])w->share[i];
         }
+    }
+}
+
+void xq_plan_expect_measured(struct xq_run *w)
+{
+    for (uint32_t i = 0; i < w->job.n_matrices; i++)
+        memcpy(w->share[i], w->measured[i].share, sizeof w->share[i]);
+}
+
+void xq_plan_expect_rounded(struct xq_run *w)
+{
+    for (uint32_t i = 0; i < w->job.n_matrices; i++) {
+        double expected = 0;
+        for (uint32_t s = w->first_strip[i]; s < w->first_strip[i + 1]; s++)
+            expected += xq_strip_loss(&w->strips[s]);
+        const double excess = expected > 0 ? w->rows[i].loss / expected : 1;
+        const float factor = (float)fmin(fmax(excess, 1 / MOST_EXCESS), MOST_EXCESS);
+        for (uint32_t k = 0; k < 2 * 9; k++)
+            w->share[i][k / 9][k % 9] *= factor;
     }
 }
 
@@ -176,6 +197,7 @@ void xq_plan_free(struct xq_run *w)
     }
     free(w->measured);
     free(w->rows);
+    free(w->share);
     free(w->strips);
     free(w->first_strip);
     free(w->tensors);
@@ -196,7 +218,7 @@ uint64_t xq_plan_work_bytes(const struct xq_run *w)
         covariances += (uint64_t)w->job.inputs[i].columns * (w->job.inputs[i].columns + 1) / 2 * sizeof(float);
     for (uint32_t t = 0; t < w->options->n_targets; t++) {
         const uint64_t target = xq_plan_target(w, &w->options->targets[t]), bytes = target && target < w->most ? target : w->most;
-        rounded += w->options->targets[t].divergence > 0 ? XQ_SLOTS * bytes : bytes;
+        rounded += w->options->rounds * (w->options->targets[t].divergence > 0 ? XQ_SLOTS * bytes : bytes);
     }
     return 2 * covariances + rounded; /* while learning ends: sums and what they became */
 }

@@ -19,7 +19,7 @@
 struct making {
     struct xq_run *run;
     struct xq_writer *writer;
-    uint32_t slot;
+    uint32_t slot, round;
     uint64_t key;         /* of what is kept */
     struct xq_prepared p; /* of the input at hand, once a matrix needs it */
     bool is_prepared;
@@ -64,7 +64,7 @@ static bl_status make_tensor(struct making *m, uint32_t t, void *blob, double *l
     const uint32_t i = w->matrix_of_tensor[t];
     const struct xq_span spans[] = {{loss, sizeof *loss}, {blob, w->tensors[t].bytes}};
     char name[48];
-    snprintf(name, sizeof name, "matrix-%u-%u", m->slot, t);
+    snprintf(name, sizeof name, "matrix-%u-%u-%u", m->slot, m->round, t);
     if (xq_work_bytes(w->kept, name, m->key) == sizeof *loss + w->tensors[t].bytes && xq_work_load(w->kept, name, m->key, spans, 2))
         return BL_OK;
     *loss = 0;
@@ -148,7 +148,8 @@ static bl_status judge(struct xq_run *w, const char *path, struct xq_result *res
     return status;
 }
 
-static bl_status write_file(struct making *m, bool keep, struct xq_result *result)
+/* Gets its name if that is to be, and it costs less than `least`. */
+static bl_status write_file(struct making *m, bool keep, double least, struct xq_result *result)
 {
     struct xq_run *w = m->run;
     BL_TRY(write_tensors(m, result));
@@ -157,25 +158,53 @@ static bl_status write_file(struct making *m, bool keep, struct xq_result *resul
         return BL_EIO;
     BL_TRY(judge(w, temporary, result));
     BL_TRY(bl_model_file_check(w->job.file)); /* before the result gets its name: the input may have shrunk */
-    if (!keep)
+    if (!keep || (isfinite(least) && !(result->cost < least)))
         return BL_OK;
     xq_plan_keys(w, result);
     return xq_writer_finish(m->writer, w->keys);
 }
 
-bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result)
+/* One file, by what is expected now; its name only if it costs less than `least`. */
+static bl_status make_file(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, double least, struct xq_result *result)
 {
     const struct xq_options *o = w->options;
-    struct making m = {.run = w, .slot = slot};
-    const double how[] = {o->method, o->depth, o->grouped, o->feedback, o->sweeps, o->shared};
+    struct making m = {.run = w, .slot = slot, .round = result->round};
+    const double how[] = {o->method, o->depth, o->grouped, o->feedback, o->sweeps, o->shared, result->round};
     m.key = xq_run_key(xq_run_key(xq_measured_key(w), how, sizeof how), &target, sizeof target);
     BL_TRY(xq_plan_allocate(w, target, result));
     xq_plan_keys(w, result);
     BL_TRY(xq_writer_create(path, w->job.file, w->keys, XQ_KEYS, w->tensors, w->n_tensors, &m.writer));
     result->loss = 0;
-    const bl_status status = write_file(&m, keep, result);
+    const bl_status status = write_file(&m, keep, least, result);
     xq_writer_destroy(m.writer);
     return status;
+}
+
+/* A result that was chosen before is made again without being judged: of the second round, after the first has said what it loses. */
+bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result)
+{
+    const bool twice = w->options->rounds > 1 && w->options->method == XQ_METHOD_XQ && w->text.n_held, chosen = result->is_judged;
+    struct xq_result first = *result, second = *result;
+    first.round = 1;
+    second.round = 2;
+    xq_plan_expect_measured(w);
+    if (!twice || (chosen && result->round == 1)) {
+        BL_TRY(make_file(w, path, target, slot, keep, INFINITY, &first));
+        *result = first;
+        return BL_OK;
+    }
+    BL_TRY(make_file(w, path, target, slot, false, INFINITY, &first));
+    xq_plan_expect_rounded(w);
+    BL_TRY(make_file(w, path, target, slot, keep, chosen ? INFINITY : first.cost, &second));
+    if (!chosen)
+        second.first_cost = first.cost;
+    if (chosen || second.cost < first.cost) {
+        *result = second;
+        return BL_OK;
+    }
+    *result = first;
+    xq_plan_expect_measured(w);
+    return keep ? make_file(w, path, target, slot, true, INFINITY, result) : BL_OK;
 }
 
 bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target, const struct xq_result *result, double seconds)
@@ -189,6 +218,7 @@ bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target
     const struct xq_report_line figures[] = {
         {"bytes", NULL, (double)result->bytes}, {"bits per weight", NULL, 8 * (double)result->bytes / (double)result->parameters},
         {"cost of the objective on held out text, nats per token", NULL, result->cost},
+        {"the same with the first allocation", NULL, result->round == 2 ? result->first_cost : result->cost},
         {"KL on held out text, nats per token", NULL, result->divergence}, {"its standard error", NULL, result->divergence_error},
         {"ratio of perplexities", NULL, result->nll_ratio}, {"same top token, share", NULL, result->same_top},
         {"nats per token expected by the allocation", NULL, result->expected_loss}, {"nats per token after rounding", NULL, result->loss}, {"seconds", NULL, seconds},

@@ -47,7 +47,7 @@ static bl_status try_size(struct search *s, const struct xq_target *target, uint
     const struct xq_span span = {&r, sizeof r};
     char name[32];
     snprintf(name, sizeof name, "try-%u", number);
-    const double how[] = {(double)bytes, w->options->feedback, w->options->sweeps};
+    const double how[] = {(double)bytes, w->options->feedback, w->options->sweeps, w->options->rounds};
     const uint64_t key = xq_run_key(xq_run_key(xq_measured_key(w), how, sizeof how), &w->text.hash, sizeof w->text.hash);
     if (!xq_work_load(w->kept, name, key, &span, 1)) {
         BL_TRY(xq_produce(w, target->out, bytes, s->slot, false, &r));
@@ -93,6 +93,7 @@ bl_status xq_search(struct xq_run *w, const struct xq_target *target, struct xq_
 {
     struct search s = {.run = w, .low = w->least, .high = w->most, .low_log = NAN, .high_log = NAN};
     uint64_t bytes = 0;
+    xq_plan_expect_measured(w);
     BL_TRY(expected_size(w, target->divergence, &bytes));
     for (uint32_t number = 1; number <= MOST_TRIES; number++) {
         BL_TRY(try_size(&s, target, number, bytes));

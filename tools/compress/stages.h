@@ -36,6 +36,7 @@ struct xq_run {
     char (*names)[80];
     struct xq_out_key keys[XQ_KEYS];
     char text_hash[17];
+    float (*share)[2][9];           /* [n_matrices] what allocation expects: what was measured, in the second round times what rounding lost beyond it */
     struct xq_report_matrix *rows;  /* [n_matrices], of the report */
 };
 
@@ -53,7 +54,11 @@ uint64_t xq_plan_target(const struct xq_run *w, const struct xq_target *target);
 /* Of the work folder, when it holds most. */
 uint64_t xq_plan_work_bytes(const struct xq_run *w);
 bl_status xq_plan_check(const struct xq_run *w, uint64_t target) BL_MUST_USE;
-/* Depths and outliers for a file of at most `target` bytes, after xq_measure_all: bytes and expected_loss of the result. */
+/* What the allocation expects of a depth: as measured. */
+void xq_plan_expect_measured(struct xq_run *w);
+/* As the file did that was rounded last: what each matrix lost (rows[].loss) over what was expected of it. */
+void xq_plan_expect_rounded(struct xq_run *w);
+/* Depths and outliers for a file of at most `target` bytes, by what is expected: bytes and expected_loss of the result. */
 bl_status xq_plan_allocate(struct xq_run *w, uint64_t target, struct xq_result *result) BL_MUST_USE;
 
 /* ---- learn.c: what text and weights say ---- */
@@ -69,8 +74,9 @@ uint64_t xq_measured_key(const struct xq_run *w);
 
 /* ---- produce.c: one file ---- */
 
-/* Allocates for `target` bytes, rounds, writes, judges on held out text. The file gets the name `path` at the end, or with `keep` false is gone
- * again. A result that has been judged is not judged again. slot: of files that are to be in the work folder together each has its own. */
+/* Allocates for `target` bytes, rounds, writes, judges on held out text; where options.rounds says so allocates again by what rounding lost, and
+ * takes that file if it costs less there. It gets the name `path` at the end, or with `keep` false is gone again. A result that has been judged
+ * is not judged again. slot: of files that are to be in the work folder together each has its own. */
 bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result) BL_MUST_USE;
 bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target, const struct xq_result *result, double seconds) BL_MUST_USE;
 
