@@ -125,6 +125,20 @@ Test(eval, questions_of_a_file)
     tasks_free(&tasks);
 }
 
+Test(eval, choices_of_their_own)
+{
+    static const char data[] = "{\"choices\": [\"one\", \"two of it\"], \"answer\": \"B\", \"prompt\": \"How many\"}\n"
+                               "{\"prompt\": \"So\", \"answer\": \"c\", \"choices\": [\"a\", \"b\", \"c\"]}\n";
+    struct tasks tasks;
+    cr_assert_eq(tasks_read(TASKS_MMLU, "f", data, sizeof data - 1, 0, &tasks), BL_OK, "%s", bl_error_text());
+    cr_assert(tasks.n == 2 && tasks.per_token);
+    is(&tasks.items[0].prompt, "How many");
+    cr_assert(tasks.items[0].n_choices == 2 && tasks.items[0].answer == 1);
+    is(&tasks.items[0].choices[1], "two of it");
+    cr_assert(tasks.items[1].n_choices == 3 && tasks.items[1].answer == 2 && tasks.items[1].prompt.line == 2);
+    tasks_free(&tasks);
+}
+
 Test(eval, tasks_are_spread_over_the_file)
 {
     char data[1000] = "";
