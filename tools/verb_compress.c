@@ -94,7 +94,7 @@ static int leave_room(const struct options *o, uint64_t *size)
     return EXIT_OK;
 }
 
-static bl_status print_results(const struct options *o, const struct xq_target *targets, const struct xq_result *results, uint32_t n)
+static bl_status print_results(const struct options *o, const struct xq_options *options, const struct xq_result *results)
 {
     if (!o->curve) {
         printf("%s: %llu bytes, %.3f bits per weight, ", o->output, (unsigned long long)results->bytes, 8 * (double)results->bytes / (double)results->parameters);
@@ -104,11 +104,8 @@ static bl_status print_results(const struct options *o, const struct xq_target *
             printf("not judged: the calibration text is too short to hold some of it out\n");
         return BL_OK;
     }
-    xq_curve_print(stdout, targets, results, n);
-    char *path = add_ending(o->output, ".curve.svg");
-    const bl_status status = path ? xq_curve_write(path, results, n) : BL_ENOMEM;
-    free(path);
-    return status;
+    xq_curve_print(stdout, options->targets, results, options->n_targets);
+    return xq_curve_write(options->picture, results, options->n_targets);
 }
 
 int verb_compress(struct options *o)
@@ -173,12 +170,15 @@ int verb_compress(struct options *o)
     if (!work)
         return EXIT_FAILED;
     options.work = work;
+    char *picture = o->curve ? add_ending(o->output, ".curve.svg") : NULL;
+    options.picture = picture;
     struct xq_result results[MOST_TARGETS] = {{0}};
-    const bl_status status = xq_compress(&options, results);
+    bl_status status = o->curve && !picture ? BL_ENOMEM : xq_compress(&options, results);
+    if (status == BL_OK && !o->dry_run)
+        status = print_results(o, &options, results);
+    free(picture);
     free(work);
     if (status != BL_OK)
-        return report_error();
-    if (!o->dry_run && print_results(o, targets, results, options.n_targets) != BL_OK)
         return report_error();
     for (uint32_t t = 0; t < options.n_targets; t++)
         if (targets[t].out != o->output)

@@ -1,6 +1,7 @@
 """test_compress.py: bitloom compress on tiny models: what comes out runs, keeps its target, is the same for any number of threads, is found out when
 a bit of it changes; and what bad input is answered. Skipped where there is no OpenBLAS."""
 import ctypes
+import fcntl
 import json
 import os
 import random
@@ -163,6 +164,34 @@ class Compress(unittest.TestCase):
         self.refused(['No such file'], path('missing.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['missing/x.gguf', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
 
+    # All of these would be replaced, lost or found out too late.
+    def test_names(self):
+        model = tiny('mini')
+        os.makedirs(path('folder.gguf'), exist_ok=True)
+        if not os.path.exists(path('fifo')):
+            os.mkfifo(path('fifo'))
+        for name, words in (('fifo', 'not a regular file'), ('folder.gguf', 'it is a folder')):
+            self.refused([name + ': the output cannot go there', words], model, '-o', path(name), '--size', '20KB')
+            self.refused([name + ': the state that is saved cannot go there'], model, '-o', path('x.gguf'), '--size', '20KB', '--save-state', path(name))
+        self.refused(['none/s: its folder: No such file'], model, '-o', path('x.gguf'), '--size', '20KB', '--save-state', path('none/s'))
+        os.makedirs(path('y.gguf.curve.svg'), exist_ok=True)
+        self.refused(['y.gguf.curve.svg: the picture cannot go there'], model, '-o', path('y.gguf'), '--curve', '20KB,21KB')
+        write(path('text.txt'), b'Some words of a text to learn from. ' * 100)
+        for state in ('x.gguf', 'folder.gguf/../x.gguf', 'x.gguf.report.json', 'text.txt'):
+            self.refused([state, 'are the same file'], model, '-o', path('x.gguf'), '--size', '20KB', '--save-state', path(state), '--calib', path('text.txt'))
+        self.refused(['a calibration text and the output are the same file'], model, '-o', path('text.txt'), '--size', '20KB', '--calib', path('text.txt'))
+        self.assertTrue(os.path.exists(path('fifo')) and not os.path.isfile(path('fifo')))
+
+    def test_one_at_a_time(self):
+        arguments = ['compress', tiny('mini'), '-o', path('lock.gguf'), '--size', '20KB', '--calib-tokens', '1024']
+        os.makedirs(path('lock.gguf.work'))
+        with open(path('lock.gguf.work/lock'), 'w') as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            self.refused(['lock.gguf.work: another compression uses this folder'], *arguments[1:])
+            self.assertEqual(os.listdir(path('lock.gguf.work')), ['lock'])
+        self.assertEqual(run(*arguments)[0], 0)
+        self.assertFalse(os.path.exists(path('lock.gguf.work')))
+
     def test_most_divergence(self):
         smaller = 0
         for most in ('0.3', '0.05'):
@@ -228,6 +257,15 @@ class Compress(unittest.TestCase):
         struct.pack_into('<f', data, tensor['offset'] + 4 * 37, float('nan'))
         write(path('nan.gguf'), data)
         self.refused(["'blk.0.ffn_down.weight', row 1: a weight is not a finite number"], path('nan.gguf'), '-o', path('x.gguf'), '--size', '1MB')
+        for bad in (float('nan'), float('inf')): # a tensor that is copied
+            data = bytearray(read(tiny('mini')))
+            tensor = [t for t in listing['tensors'] if t['name'] == 'blk.0.ffn_norm.weight'][0]
+            struct.pack_into('<f', data, tensor['offset'] + 4 * 5, bad)
+            write(path('nan.gguf'), data)
+            self.refused(["'blk.0.ffn_norm.weight', row 0: a weight is not a finite number"], path('nan.gguf'), '-o', path('x.gguf'), '--size', '1MB')
+        struct.pack_into('<f', data, tensor['offset'] + 4 * 5, 3e38) # finite, but what is computed with it is not
+        write(path('nan.gguf'), data)
+        self.refused(['the loss of the original on the calibration text is not a finite number'], path('nan.gguf'), '-o', path('x.gguf'), '--size', '1MB', '-q')
 
 
 if __name__ == '__main__':

@@ -35,6 +35,7 @@ struct xq_options {
     uint64_t calibration_tokens;    /* about; 0: all */
     const char *state;      /* what was learned before, in place of learning; NULL: learn */
     const char *save_state; /* where to keep it; NULL: nowhere */
+    const char *picture;    /* the caller's, written after all: its name is checked with the others; NULL: none */
     const char *work;       /* folder that keeps what is done until all of it is, so that the same call goes on after a kill; NULL: nothing is kept */
     double checkpoint;      /* seconds between two times that sums are kept while learning; 0: after every window */
     uint64_t ram;           /* bytes that capturing may take; 0: no bound. What does not fit goes through the work folder */

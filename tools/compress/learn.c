@@ -159,6 +159,8 @@ static bl_status learn_from_text(struct learning *l)
     bl_status status = xq_capture(&w->job, w->blas, &w->text, &options, &captured);
     if (status == BL_OK)
         snprintf(note, sizeof note, "%llu tokens, perplexity %.2f", (unsigned long long)captured.tokens, exp(captured.nll));
+    if (status == BL_OK && !isfinite(captured.nll))
+        status = bl_error_push(BL_EFORMAT, __FILE__, __LINE__, "%s: the loss of the original on the calibration text is not a finite number", o->in);
     (void)xq_stage_end(status == BL_OK ? note : "failed");
     if (status == BL_OK && l->spill)
         status = xq_state_finish(l->writer, &w->job);

@@ -1,5 +1,5 @@
 /* stages.h: what the stages of a compression share, and what each does. Private to compress.c (their order) and the files of the stages: learn.c,
- * plan.c, produce.c, search.c, dry_run.c. */
+ * check.c, plan.c, produce.c, search.c, dry_run.c. */
 #ifndef XQ_STAGES_H
 #define XQ_STAGES_H
 #include "compress/compress.h"
@@ -42,6 +42,15 @@ struct xq_run {
 
 /* Adds to a key of the work folder. */
 uint64_t xq_run_key(uint64_t key, const void *data, size_t bytes);
+
+/* ---- check.c: what is refused before anything takes time ---- */
+
+/* Names of files: each that is written is a regular file or none yet, in a folder that can be written to, and no other's. No file is opened. */
+bl_status xq_check_names(const struct xq_options *options) BL_MUST_USE;
+/* Whether the targets can be met, and the disks have room; after xq_plan_make. */
+bl_status xq_check_room(const struct xq_run *w) BL_MUST_USE;
+/* Every number of every tensor is finite. Reads the whole model. */
+bl_status xq_check_weights(const struct xq_run *w) BL_MUST_USE;
 
 /* ---- plan.c: which file it will be ---- */
 

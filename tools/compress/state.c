@@ -75,6 +75,11 @@ static uint64_t offset_of(const struct xq_job *job, uint32_t input)
     return offset;
 }
 
+uint64_t xq_state_bytes(const struct xq_job *job)
+{
+    return offset_of(job, job->n_inputs);
+}
+
 static uint64_t head_checksum(const struct head *h)
 {
     return bl_hash_bytes(HASH_KEY, &h->bytes, (size_t)(h->bytes - offsetof(struct head, bytes)));

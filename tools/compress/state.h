@@ -17,6 +17,9 @@ struct xq_state_key {
 /* text NULL: any. Reads the whole model file once. */
 struct xq_state_key xq_state_key(const struct xq_job *job, const struct xq_calibration *text, double temper);
 
+/* Bytes of its file, about. */
+uint64_t xq_state_bytes(const struct xq_job *job);
+
 /* Writing: create; each input once, in any order, on one thread, while its h is there; finish, with worths and tokens as the job has them.
  * BL_EIO with path and reason. Nothing appears under `path` before finish has succeeded; destroy removes what is left (NULL is allowed). */
 struct xq_state_writer;
