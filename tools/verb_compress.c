@@ -146,12 +146,17 @@ int verb_compress(struct options *o)
     }
     if (o->size && !read_size(o->size, strlen(o->size), &targets[0].size))
         return refuse_size("--size", o->size);
+    if (o->state && (o->save_state || (o->calib_tokens && !o->calib.n && !o->task))) {
+        fprintf(stderr, "bitloom compress: %s does not go with --state: %s\n", o->save_state ? "--save-state" : "--calib-tokens",
+                o->save_state ? "nothing is learned" : "what was learned is there, with the text to judge by");
+        return EXIT_USAGE;
+    }
     const char *objective = o->objective ? o->objective : o->task ? "task" : "kld";
     if ((strcmp(objective, "task") == 0) != (o->task != NULL) || (o->task && o->calib.n)) {
         fprintf(stderr, "bitloom compress: %s\n", o->task && o->calib.n ? "--task stands in place of --calib" : "--objective task goes with --task FILE");
         return EXIT_USAGE;
     }
-    options.objective = o->task ? XQ_OBJECTIVE_TASK : strcmp(objective, "ppl") == 0 ? XQ_OBJECTIVE_PPL : XQ_OBJECTIVE_KLD;
+    options.objective = o->task ? XQ_OBJECTIVE_TASK : o->state && !o->objective ? XQ_OBJECTIVE_OF_STATE : strcmp(objective, "ppl") == 0 ? XQ_OBJECTIVE_PPL : XQ_OBJECTIVE_KLD;
     options.questions = o->task;
     const bool has_context = o->context >= 0 || o->device;
     if (has_context && !o->size) {

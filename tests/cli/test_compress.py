@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from support import FOLDER, path, run, tiny
 
 def compress(*args):
-    return run('compress', *args, '--calib-tokens', '1024')
+    return run('compress', *args, *([] if '--state' in args else ['--calib-tokens', '1024']))
 
 
 def target_of(name):
@@ -81,6 +81,23 @@ class Compress(unittest.TestCase):
         self.assertTrue(lines[1].split()[0] == str(len(first)) and lines[1].endswith(path('e-%s.gguf' % size)), lines[1])
         picture = ElementTree.parse(path('e.gguf.curve.svg')).getroot()
         self.assertEqual(len(picture.findall('{http://www.w3.org/2000/svg}circle')), 2)
+        # the text need not be given again, and not another one
+        write(path('words.txt'), b''.join(b'The %d words of line %d are not the built-in ones. ' % (i, i * i) for i in range(400)))
+        first = read(self.made('mini', 'w.gguf', '--size', size, '--calib', path('words.txt'), '--save-state', path('words.state')))
+        judged = self.line
+        for calib in ([], ['--calib', path('words.txt'), '--calib-tokens', '1024']):
+            self.assertEqual(read(self.made('mini', 'w.gguf', '--size', size, '--state', path('words.state'), *calib)), first)
+            self.assertEqual(self.line, judged)
+        self.assertIn('from the state', compress(tiny('mini'), '-o', path('w.gguf'), '--size', size, '--state', path('words.state'), '--dry-run')[1].decode())
+        write(path('words.txt'), read(path('words.txt')).replace(b'The', b'Our'))
+        state = [tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('words.state')]
+        self.refused(['another calibration text'], *state, '--calib', path('words.txt'), '--calib-tokens', '1024')
+        self.refused(['--calib-tokens does not go with --state'], *state, '--calib-tokens', '1024', code=2)
+        self.refused(['--save-state does not go with --state'], *state, '--save-state', path('other.state'), code=2)
+        data = bytearray(read(path('words.state')))
+        struct.pack_into('<I', data, 4, 3)
+        write(path('words.state'), data)
+        self.refused(['a state of version 3, this program reads 4'], *state)
         self.refused(['mini.state'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '9', '--state', path('mini.state'))
 
     # What the allocation expects, what rounding then loses by the same measure, and what the network says of the file.
@@ -227,8 +244,11 @@ class Compress(unittest.TestCase):
             self.assertEqual(json.loads(run('inspect', path(name + '.gguf'), '--json')[1])['metadata']['xq.objective'], name)
         self.assertEqual(len(set(made.values())), 3)
         self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--save-state', path('task.state'), '-t', '1')), made['task'])
-        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--state', path('task.state'))), made['task'])
-        self.refused(['another --objective'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'))
+        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--state', path('task.state'))), made['task'])
+        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--state', path('task.state'), '--calib-tokens', '1024')), made['task'])
+        self.refused(['another --objective'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'), '--objective', 'kld')
+        write(path('task.jsonl'), read(path('task.jsonl')).replace(b'Which', b'What'))
+        self.refused(['another calibration text'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'), '--task', path('task.jsonl'))
         self.refused(['goes with --task'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--objective', 'task', code=2)
         self.refused(['in place of --calib'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('task.jsonl'), '--calib', path('task.jsonl'), code=2)
         write(path('short.jsonl'), b'{"prompt": "a", "answer": "b"}\n')

@@ -33,6 +33,7 @@ static bl_status run(struct xq_run *w, struct xq_result *results)
     BL_TRY(xq_work_open(o->work, o->quiet, &w->kept));
     BL_TRY(xq_blas_open(&w->blas));
     BL_TRY(xq_job_open(&w->job, o->in));
+    BL_TRY(xq_open_state(w));
     BL_TRY(xq_plan_make(w));
     BL_TRY(xq_check_room(w));
     BL_TRY(xq_check_weights(w));

@@ -9,8 +9,8 @@
 enum xq_method { XQ_METHOD_XQ, XQ_METHOD_GPTQ, XQ_METHOD_RTN };
 
 /* What is to stay small: KL divergence to the original's answers; the loss of the text's own tokens; the loss of right answers to questions. All are 0
- * for a file that computes the same. */
-enum xq_objective { XQ_OBJECTIVE_KLD, XQ_OBJECTIVE_PPL, XQ_OBJECTIVE_TASK };
+ * for a file that computes the same. OF_STATE: what the state was learned for. */
+enum xq_objective { XQ_OBJECTIVE_KLD, XQ_OBJECTIVE_PPL, XQ_OBJECTIVE_TASK, XQ_OBJECTIVES, XQ_OBJECTIVE_OF_STATE = XQ_OBJECTIVES };
 const char *xq_objective_name(enum xq_objective objective);
 
 struct xq_target {
@@ -33,7 +33,7 @@ struct xq_options {
     const char *const *calibration; /* paths of texts; none: the built-in one */
     uint32_t n_calibration;
     uint64_t calibration_tokens;    /* about; 0: all */
-    const char *state;      /* what was learned before, in place of learning; NULL: learn */
+    const char *state;      /* what was learned before, in place of learning, with the text to judge by: texts or questions, if there are, must be the same; NULL: learn */
     const char *save_state; /* where to keep it; NULL: nowhere */
     const char *picture;    /* the caller's, written after all: its name is checked with the others; NULL: none */
     const char *work;       /* folder that keeps what is done until all of it is, so that the same call goes on after a kill; NULL: nothing is kept */

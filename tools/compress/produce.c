@@ -141,7 +141,7 @@ static bl_status judge(struct xq_run *w, const char *path, struct xq_result *res
         result->divergence_error = d.error;
         result->same_top = d.same_top;
         result->nll_ratio = exp(d.other_nll - d.nll);
-        result->cost = w->options->objective == XQ_OBJECTIVE_KLD ? d.mean : d.other_nll - d.nll;
+        result->cost = w->objective == XQ_OBJECTIVE_KLD ? d.mean : d.other_nll - d.nll;
         snprintf(note, sizeof note, "KL %.4f +/- %.4f, loss %+.4f on %llu tokens held out", d.mean, d.error, d.other_nll - d.nll, (unsigned long long)d.tokens);
     }
     (void)xq_stage_end(status == BL_OK ? note : "failed");
@@ -211,7 +211,7 @@ bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target
 {
     const struct xq_options *o = w->options;
     const struct xq_report_line options[] = {
-        {"objective", xq_objective_name(o->objective), 0}, {"questions", o->questions ? o->questions : "", 0}, {"calibration", w->text_hash, 0},
+        {"objective", xq_objective_name(w->objective), 0}, {"questions", o->questions ? o->questions : "", 0}, {"calibration", w->text_hash, 0},
         {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"most KL on held out text", NULL, target->divergence}, {"damping", NULL, o->damp},
         {"error feedback", o->feedback ? "yes" : "no", 0}, {"sweeps", NULL, o->sweeps},
     };

@@ -20,9 +20,10 @@ struct xq_run {
     const struct xq_options *options;
     const struct xq_blas *blas;
     struct xq_job job;
+    enum xq_objective objective;
     struct xq_calibration text;
     struct xq_work *kept;
-    struct xq_state *state;         /* where covariances are that are not in memory; NULL: all are */
+    struct xq_state *state;         /* the one that was given, until all of it is taken; where covariances are that are not in memory; NULL: all are */
     uint64_t learned_key;           /* hash of what was learned */
     uint64_t parameters;
     uint64_t least, most;           /* bytes of the file with 1 bit everywhere; with 8 bits and group scales */
@@ -72,7 +73,10 @@ bl_status xq_plan_allocate(struct xq_run *w, uint64_t target, struct xq_result *
 
 /* ---- learn.c: what text and weights say ---- */
 
-enum xq_labels xq_labels_of(const struct xq_options *options);
+enum xq_labels xq_labels_of(const struct xq_run *w);
+/* The objective, and the state if one was given. */
+bl_status xq_open_state(struct xq_run *w) BL_MUST_USE;
+/* To learn from and to judge by; of a state only what is held out, without the windows to learn from. */
 bl_status xq_read_text(struct xq_run *w) BL_MUST_USE;
 bl_status xq_learn(struct xq_run *w) BL_MUST_USE;
 bl_status xq_measure_all(struct xq_run *w) BL_MUST_USE;
