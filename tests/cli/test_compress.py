@@ -2,6 +2,7 @@
 a bit of it changes; and what bad input is answered. Skipped where there is no OpenBLAS."""
 import ctypes
 import fcntl
+import hashlib
 import json
 import os
 import random
@@ -105,9 +106,39 @@ class Compress(unittest.TestCase):
         for model in ('llama', 'gemma3'):
             out = self.made(model, 'expected.gguf', '--bpw', '5', '--calib-tokens', '2000')
             figures = json.loads(read(out + '.report.json'))['figures']
-            expected = figures['nats per token expected by the allocation']
-            self.assertTrue(0.7 < figures['nats per token after rounding'] / expected < 1.3, figures)
-            self.assertTrue(0.3 < figures['KL on held out text, nats per token'] / expected < 12, figures) # learned from little text
+            expected = figures['expected_loss']
+            self.assertTrue(0.7 < figures['rounded_loss'] / expected < 1.3, figures)
+            self.assertTrue(0.3 < figures['kl'] / expected < 12, figures) # learned from little text
+
+    # The report names what was given, what came of it, and the files by their checksums; its keys are for programs.
+    def test_report(self):
+        write(path('a <b>.txt'), b''.join(b'The %d words of line %d are a text of its own. ' % (i, i * i) for i in range(800)))
+        out = self.made('mini', 'report.gguf', '--size', '20KB', '--calib', path('a <b>.txt'), '--quick', '-t', '2')
+        report = json.loads(read(out + '.report.json'))
+        for part in ('options', 'figures'):
+            for key in report[part]:
+                self.assertRegex(key, '^[a-z][a-z0-9_]*$')
+        options, figures = report['options'], report['figures']
+        self.assertEqual([options[k] for k in ('method', 'size', 'bpw', 'max_kld', 'bits', 'objective', 'task', 'quick', 'threads', 'calib_tokens', 'rounds', 'calib')],
+                         ['xq', 20000, None, None, None, 'kld', None, True, 2, 1024, 1, [path('a <b>.txt')]])
+        self.assertGreater(options['windows'], 0)
+        self.assertEqual(figures['bytes'], os.path.getsize(out))
+        self.assertEqual(figures['original_bytes'], os.path.getsize(tiny('mini')))
+        self.assertEqual(figures['input_sha256'], hashlib.sha256(read(tiny('mini'))).hexdigest())
+        self.assertEqual(figures['output_sha256'], hashlib.sha256(read(out)).hexdigest())
+        self.assertAlmostEqual(figures['ppl'] / figures['original_ppl'], figures['ppl_ratio'], places=4)
+        stages = [figures['seconds_' + s] for s in ('learn', 'measure', 'round', 'judge')]
+        self.assertTrue(all(s > 0 for s in stages) and sum(stages) < figures['seconds'], figures)
+        self.assertGreater(figures['peak_memory_bytes'], 1e6)
+        page = read(out + '.report.html').decode()
+        self.assertIn('<td>20,000</td>', page)
+        self.assertIn('a &#60;b&#62;.txt', page)
+        self.assertNotIn('--max-kld', page) # not given
+        for word in ('second-order model', 'Outliers are', 'group scales', 'what --objective says'):
+            self.assertIn(word, page)
+        out = self.made('mini', 'report.gguf', '--method', 'gptq', '--bits', '3', '--group', '64')
+        options = json.loads(read(out + '.report.json'))['options']
+        self.assertEqual([options[k] for k in ('method', 'bits', 'group', 'size', 'quick')], ['gptq', 3, 64, None, False])
 
     def test_baselines(self):
         for method, groups in (('gptq', ('32', '64', '128', '0')), ('rtn', ('32', '128', '0'))):
@@ -115,7 +146,7 @@ class Compress(unittest.TestCase):
             for group in groups:
                 out = self.made('llama', method + '.gguf', '--method', method, '--bits', '3', '--group', group)
                 self.assertEqual(run('verify', out)[0], 0)
-                made.append((read(out), json.loads(read(out + '.report.json'))['figures']['nats per token after rounding']))
+                made.append((read(out), json.loads(read(out + '.report.json'))['figures']['rounded_loss']))
             self.assertEqual(len(set(data for data, _ in made)), len(groups))
             self.assertEqual(len(made[0][0]), len(made[-2][0])) # the format keeps a scale for every 32 columns
             for i in range(1, len(groups)):
@@ -139,7 +170,7 @@ class Compress(unittest.TestCase):
             self.assertAlmostEqual(sum(t['depths']), 1, places=4)
         again, _, errors = compress(out, '-o', path('again.gguf'), '--bpw', '8')
         self.assertEqual(again, 1)
-        self.assertIn('no tensor that could be compressed', errors)
+        self.assertIn('X-bit already', errors)
 
     @unittest.skipUnless('LIBBITLOOM' in os.environ, 'no shared library')
     def test_changed_bits(self):
@@ -180,6 +211,40 @@ class Compress(unittest.TestCase):
         self.refused(['unknown.gguf', "unknown name 'blk.0.ffn_down'"], path('unknown.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['No such file'], path('missing.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['missing/x.gguf', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
+
+    def test_sizes(self):
+        model = tiny('mini')
+        for text, bytes in (('20000', 20000), ('20KB', 20000), ('20kB', 20000), ('20k', 20000), ('0.02mb', 20000), ('20KiB', 20480), ('20kib', 20480), ('0.02MiB', 20971)):
+            self.assertIn('at most %d bytes' % bytes, compress(model, '-o', path('x.gguf'), '--size', text, '--dry-run')[1].decode())
+        code, _, errors = compress(model, '-o', path('large.gguf'), '--size', '1MB')
+        most = int(re.search(r'a target of 1000000 bytes is above the largest that is possible, about (\d+)', errors).group(1))
+        self.assertTrue(0.98 < os.path.getsize(path('large.gguf')) / most < 1.02)
+        self.assertIn('is above the largest', compress(model, '-o', path('x.gguf'), '--bpw', '16', '--dry-run')[2])
+        self.assertIn('--ram of 1 bytes cannot be held: learning takes at least', compress(model, '-o', path('large.gguf'), '--size', '20KB', '--ram', '1')[2])
+
+    # How much text there was, and how little was held out.
+    def test_short_text(self):
+        model, out = tiny('mini'), path('short.gguf')
+        size = ['-o', out, '--size', '20KB']
+        tokens = 'the built-in text has (\\d+) tokens, %d were asked for: '
+        self.assertRegex(run('compress', model, *size, '--dry-run')[2], tokens % 65536)
+        self.assertRegex(run('compress', model, *size, '--dry-run', '--quick', '--calib-tokens', '50000')[2], tokens % 50000)
+        self.assertIn('10 tokens to learn from are less than a window', run('compress', model, *size, '--dry-run', '--calib-tokens', '10')[2])
+        self.assertNotIn('asked for', compress(model, *size, '--dry-run')[2])
+        one = self.made('mini', 'short.gguf', '--size', '20KB')
+        self.assertIn('tokens of one window: too few to know the error', self.line)
+        self.assertNotIn('+/-', self.line)
+        self.assertIsNone(json.loads(read(one + '.report.json'))['figures']['kl_error'])
+        self.made('mini', 'short.gguf', '--curve', '20KB,21KB')
+        self.assertNotIn('+/-', self.line)
+        self.assertEqual(run('compress', model, '-q', *size, '--calib-tokens', '12000')[1].count(b'+/-'), 1)
+
+    def test_no_text(self):
+        model = tiny('mini')
+        for name, data, at in (('a.txt', b'ab \xff cd' * 300, 3), ('nul.txt', b'abc\0' * 300, 3), ('b.jsonl', b'{"text": "\xe9t\xe9"}\n', 10)):
+            write(path(name), data)
+            for option in ('--calib', '--task'):
+                self.refused([name + ': byte %d: this is no text in UTF-8' % at], model, '-o', path('x.gguf'), '--size', '20KB', option, path(name))
 
     # All of these would be replaced, lost or found out too late.
     def test_names(self):
@@ -233,7 +298,9 @@ class Compress(unittest.TestCase):
         self.assertEqual(parts[0], sum(parts[1:]))
         self.assertLessEqual(os.path.getsize(path('context.gguf')), parts[1])
         self.refused(['leave nothing for the file'], tiny('llama'), '-o', path('x.gguf'), '--size', '1KB', '-c', '64')
-        self.refused(['-c and --device go with --size'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '4', '-c', '64', code=2)
+        self.refused(['-c goes with --size'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '4', '-c', '64', code=2)
+        code, text, errors = compress(tiny('llama'), '-o', path('context.gguf'), '--size', '300KB', '--device', 'cpu', '-q') # no context to count
+        self.assertEqual((code, errors), (0, ''))
 
     def test_objectives(self):
         size = str(int(target_of('mini') * 1.4))
@@ -262,7 +329,7 @@ class Compress(unittest.TestCase):
         for more in ([], ['--ram', '1MB']):
             code, text, errors = compress(tiny('llama'), '-o', path('dry.gguf'), '--size', '300KB', '--dry-run', *more)
             self.assertEqual(code, 0, errors)
-            for word in ('possible sizes: %d bytes' % least, 'at most 300000 bytes, 1.763 bits', 'learn ', 'measure ', 'round ', 'judge ', 'memory: about', 'disk: about'):
+            for word in ('possible sizes: %d bytes' % least, 'at most 300000 bytes, 1.763 bits', 'learn ', 'measure ', 'round ', 'judge ', 'total ', 'memory: about', 'disk: about'):
                 self.assertIn(word, text.decode())
         self.assertIn('passes over them', text.decode())
         for args, word in ((['--max-kld', '0.1'], 'KL is at most 0.1'), (['--method', 'rtn', '--bits', '3'], '3 bits for all'), (['--curve', '300KB,400KB'], 'dry-400KB.gguf: at most 400000')):

@@ -5,6 +5,7 @@
 #include "compress/progress.h"
 #include "compress/sort.h"
 
+#include <math.h>
 #include <stdio.h>
 
 const char *xq_objective_name(enum xq_objective objective)
@@ -13,15 +14,25 @@ const char *xq_objective_name(enum xq_objective objective)
     return names[objective];
 }
 
+const char *xq_error_text(double error, char text[32])
+{
+    text[0] = 0;
+    if (!isnan(error))
+        snprintf(text, 32, " +/- %.2g", error);
+    return text;
+}
+
 static bl_status make_target(struct xq_run *w, uint32_t number, double started, struct xq_result *result)
 {
     const struct xq_target *target = &w->options->targets[number];
+    const double rounding = xq_stage_seconds("round"), judging = xq_stage_seconds("judge");
     result->parameters = w->parameters;
     if (target->divergence > 0)
         BL_TRY(xq_search(w, target, result));
     else
         BL_TRY(xq_produce(w, target->out, xq_plan_target(w, target), number, true, result));
-    return w->options->report ? xq_write_report(w, target, result, xq_now() - started) : BL_OK;
+    const struct xq_times times = {xq_stage_seconds("learn"), xq_stage_seconds("measure"), xq_stage_seconds("round") - rounding, xq_stage_seconds("judge") - judging, xq_now() - started};
+    return w->options->report ? xq_write_report(w, target, result, &times) : BL_OK;
 }
 
 static bl_status run(struct xq_run *w, struct xq_result *results)

@@ -44,6 +44,7 @@ struct xq_options {
     bool feedback;
     uint32_t sweeps;
     uint32_t rounds;        /* 1, or 2: allocate again by what the first round lost, and take the better file */
+    bool quick;             /* as the caller calls it: for the report alone */
     bool quiet;
     bool dry_run;           /* print what it would take, and write nothing */
     bool report;            /* OUT.report.html and .json */
@@ -54,9 +55,14 @@ struct xq_result {
     bool is_judged;
     uint32_t round;         /* of allocation that it is from: 1 or 2; 0: not known yet */
     double first_cost;      /* of the first round's, where there was another */
-    double divergence, divergence_error, nll_ratio, same_top; /* on held out text, where it counts */
+    double divergence, divergence_error, nll_ratio, same_top; /* on held out text, where it counts; the error is NAN where one window is not enough to know it */
+    double nll, original_nll;     /* there: of the text's own tokens, nats each */
+    uint64_t held_tokens;         /* that these are means over */
+    uint32_t held_windows;
     double cost;            /* of the objective, there: nats per token */
 };
+/* " +/- 0.01", or nothing where no error is known; returns `text`. */
+const char *xq_error_text(double error, char text[32]);
 /* results: [n_targets]. Files that are complete stay when a later one fails. */
 bl_status xq_compress(const struct xq_options *options, struct xq_result *results) BL_MUST_USE;
 #endif

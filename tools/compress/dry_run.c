@@ -148,6 +148,9 @@ static void print_times(const struct trial *t)
     print_time("round", w->options->rounds * round, "for each file");
     snprintf(what, sizeof what, "for each file, %u windows held out", w->text.n_held);
     print_time("judge", w->options->rounds * judge, what);
+    const uint32_t files = w->options->n_targets;
+    snprintf(what, sizeof what, "%u file%s%s", files, files > 1 ? "s" : "", w->options->targets[0].divergence > 0 ? ", and as much as round and judge again for each try more" : "");
+    print_time("total", (w->state ? 0 : learn) + measure + files * w->options->rounds * (round + judge), what);
 }
 
 static void print_sizes(const struct xq_run *w)

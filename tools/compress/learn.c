@@ -76,6 +76,11 @@ bl_status xq_read_text(struct xq_run *w)
     const bl_status status = o->questions ? xq_calibration_read_questions(tokenizer, o->questions, window_of(w), o->calibration_tokens, &w->text)
                                           : xq_calibration_read(tokenizer, o->calibration, o->n_calibration, window_of(w), o->calibration_tokens, &w->text);
     bl_tokenizer_destroy(tokenizer);
+    if (status == BL_OK && !o->quiet && w->text.is_short)
+        fprintf(stderr, "the %s %llu tokens, %llu were asked for: %u windows of %u to learn from\n", o->questions ? "questions have" : o->n_calibration ? "calibration text has" : "built-in text has",
+                (unsigned long long)w->text.available, (unsigned long long)o->calibration_tokens, w->text.n_train, w->text.window);
+    if (status == BL_OK && !o->quiet && o->calibration_tokens && o->calibration_tokens < w->text.window)
+        fprintf(stderr, "%llu tokens to learn from are less than a window: %u are\n", (unsigned long long)o->calibration_tokens, w->text.window);
     return status == BL_OK && w->state ? check_text(w) : status;
 }
 

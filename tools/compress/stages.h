@@ -1,5 +1,5 @@
 /* stages.h: what the stages of a compression share, and what each does. Private to compress.c (their order) and the files of the stages: learn.c,
- * check.c, plan.c, produce.c, search.c, dry_run.c. */
+ * check.c, plan.c, produce.c, search.c, summary.c, dry_run.c. */
 #ifndef XQ_STAGES_H
 #define XQ_STAGES_H
 #include "compress/compress.h"
@@ -36,7 +36,7 @@ struct xq_run {
     uint32_t *source_of_tensor;
     char (*names)[80];
     struct xq_out_key keys[XQ_KEYS];
-    char text_hash[17];
+    char text_hash[17], input_hash[65]; /* the latter for reports: empty until the first */
     float (*share)[2][9];           /* [n_matrices] what allocation expects: what was measured, in the second round times what rounding lost beyond it */
     struct xq_report_matrix *rows;  /* [n_matrices], of the report */
 };
@@ -91,7 +91,14 @@ uint64_t xq_measured_key(const struct xq_run *w);
  * takes that file if it costs less there. It gets the name `path` at the end, or with `keep` false is gone again. A result that has been judged
  * is not judged again. slot: of files that are to be in the work folder together each has its own. */
 bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result) BL_MUST_USE;
-bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target, const struct xq_result *result, double seconds) BL_MUST_USE;
+
+/* ---- summary.c: what the report says ---- */
+
+/* Seconds of the stages, and of all. */
+struct xq_times {
+    double learn, measure, round, judge, all;
+};
+bl_status xq_write_report(struct xq_run *w, const struct xq_target *target, const struct xq_result *result, const struct xq_times *times) BL_MUST_USE;
 
 /* ---- search.c: the size for a loss ---- */
 

@@ -20,7 +20,7 @@
 
 #define LOCK "lock"
 #define MAGIC 0x57584c42u /* "BLXW" */
-enum { VERSION = 1, PART = 1 << 20 /* bytes of which each has a place in the checksum's chain */, LOCK_TRIES = 100 };
+enum { VERSION = 2, PART = 1 << 20 /* bytes of which each has a place in the checksum's chain */, LOCK_TRIES = 100 };
 /* What the folder's files are called; what has another name is not ours to remove. */
 static const char *const names[] = {"sums", "learned", "measured-", "matrix-", "try-", "best", LOCK};
 
