@@ -178,7 +178,7 @@ struct piece {
 };
 /* One line, as it is read. */
 struct question {
-    struct piece prompt, answer, choices[MOST_CHOICES];
+    struct piece prompt, answer, text, choices[MOST_CHOICES];
     uint32_t n_choices;
     int64_t number;      /* of the answer; -1: it is a text, or missing */
 };
@@ -223,10 +223,31 @@ static const char *read_answer(struct reader *r, struct question *q)
     return NULL;
 }
 
+/* A text of a question and its answer. */
+static bool split(struct question *q)
+{
+    static const char before[] = "Answer: ";
+    const size_t length = sizeof before - 1;
+    const char *text = q->text.text;
+    size_t n = q->text.bytes, at;
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
+        n--;
+    for (at = n; at > 0 && text[at - 1] != '\n'; at--) { /* of the last line */
+        if (at < length || memcmp(text + at - length, before, length) != 0 || at == n)
+            continue;
+        q->prompt = (struct piece){text, at - 1}; /* without the blank */
+        q->answer = (struct piece){text + at, n - at};
+        return true;
+    }
+    return false;
+}
+
 static const char *choose(struct question *q)
 {
+    if (!q->prompt.text && q->text.text)
+        return split(q) ? NULL : "its text does not end in \"Answer: X\"";
     if (!q->prompt.text)
-        return "no string \"prompt\"";
+        return "no string \"prompt\", and no \"text\" that ends in \"Answer: X\"";
     if (!q->answer.text && q->number < 0)
         return "no \"answer\"";
     bool is_text = q->n_choices == 0 && q->answer.text;
@@ -254,6 +275,8 @@ static const char *question(struct reader *r, struct question *q)
         skip_blanks(r);
         if (is_piece(&key, "prompt"))
             wrong = piece(r, &q->prompt) ? NULL : "\"prompt\" is no text";
+        else if (is_piece(&key, "text"))
+            wrong = piece(r, &q->text) ? NULL : "\"text\" is no text";
         else if (is_piece(&key, "choices"))
             wrong = read_choices(r, q);
         else if (is_piece(&key, "answer"))

@@ -14,6 +14,6 @@ struct xq_question {
     size_t prompt_bytes, answer_bytes;
 };
 /* Lines of {"prompt": text, "answer": ...}, with or without {"choices": [texts]}: then the answer is the number of a choice, from 0, or its letter, from
- * A, or its text; without, a text. The caller frees *out and *strings. BL_EFORMAT naming file, line and what is wrong with it. */
+ * A, or its text; without, a text. Or lines of {"text": ...} that end in "Answer: X", as eval reads them. The caller frees *out and *strings. BL_EFORMAT naming file, line and what is wrong with it. */
 bl_status xq_jsonl_questions(const char *name, const char *data, size_t bytes, struct xq_question **out, size_t *n, char **strings) BL_MUST_USE;
 #endif

@@ -57,7 +57,7 @@ static bl_status add_question(const bl_tokenizer *tokenizer, struct sheet *s, co
     return status;
 }
 
-/* Fills one window from question *next on with all that fit; a question that fits nowhere is cut. False when there was nothing left: then from the
+/* Fills one window from question *next on with all that fit; of a question that fits nowhere the front is cut. When there is nothing left, from the
  * first again, which does not count. */
 static void fill_window(const struct sheet *s, size_t *next, int32_t first, uint32_t window, int32_t *tokens, uint8_t *counts)
 {
@@ -70,9 +70,10 @@ static void fill_window(const struct sheet *s, size_t *next, int32_t first, uint
         again += i >= s->n;
         const size_t from = s->starts[i % s->n], n = s->starts[i % s->n + 1] - from, take = n < window - at ? n : window - at;
         const bool fits = take == n || at == begin;
+        const size_t cut = fits ? n - take : 0; /* the answer is at the end */
         for (size_t k = 0; k < take; k++, at++) {
-            tokens[at] = s->tokens[from + k];
-            if (at && s->is_answer[from + k] && fits && !again)
+            tokens[at] = s->tokens[from + cut + k];
+            if (at && s->is_answer[from + cut + k] && fits && !again)
                 counts[at - 1] = 1;
         }
         if (fits && !again)
