@@ -239,6 +239,12 @@ class Compress(unittest.TestCase):
         self.assertNotIn('+/-', self.line)
         self.assertEqual(run('compress', model, '-q', *size, '--calib-tokens', '12000')[1].count(b'+/-'), 1)
 
+        write(path('words.txt'), b'abcdefgh ' * 8) # nothing is held out
+        first = read(self.made('mini', 'short.gguf', '--size', '20KB', '--calib', path('words.txt'), '--save-state', path('short.state')))
+        self.assertIn('not judged', self.line)
+        self.assertEqual(read(self.made('mini', 'short.gguf', '--size', '20KB', '--state', path('short.state'))), first)
+        self.assertEqual(compress(model, *size, '--state', path('short.state'), '--dry-run')[0], 0)
+
     def test_no_text(self):
         model = tiny('mini')
         for name, data, at in (('a.txt', b'ab \xff cd' * 300, 3), ('nul.txt', b'abc\0' * 300, 3), ('b.jsonl', b'{"text": "\xe9t\xe9"}\n', 10)):

@@ -2,6 +2,7 @@
 done; a full disk leaves nothing under the final name."""
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -118,6 +119,19 @@ class Resume(unittest.TestCase):
                 f.seek(-1, 2)
                 f.write(bytes([last ^ 1]))
         self.assertEqual(self.done('other.gguf'), expected)
+
+    @unittest.skipUnless(KILL_AT, 'no library that lies')
+    def test_room(self):
+        """Looked at before anything is learned: for the file, the work folder and the state."""
+        before = set(os.listdir(FOLDER.name))
+        def needs(*more):
+            code, _, errors = run(*self.command('room.gguf', *more), env={'LD_PRELOAD': KILL_AT, 'FREE_BYTES': '2000'})
+            self.assertEqual(code, 1, errors)
+            self.assertRegex(errors, r'needs \d+ bytes, 2000 bytes are free on its disk')
+            self.assertNotIn('learn', errors)
+            return int(re.search(r'needs (\d+)', errors).group(1))
+        self.assertGreater(needs('--save-state', path('room.state')), needs())
+        self.assertEqual(set(os.listdir(FOLDER.name)), before)
 
     def test_full_disk(self):
         expected = self.done('whole.gguf', '-q')

@@ -179,8 +179,9 @@ static bl_status put_text(struct xq_state_writer *w, const struct xq_job *job, c
         memcpy(held, text->held, (size_t)tokens);
     if (text->n_held && text->held_counts)
         memcpy(held + tokens, text->held_counts, (size_t)(bytes - tokens));
+    held[bytes] = 0; /* a byte more: the file reaches to there where nothing is held out */
     head->held_checksum = bl_hash_bytes(HASH_KEY, held, (size_t)bytes);
-    const bl_status status = xq_out_write(&w->file, held, bytes, offset_of(job, job->n_inputs));
+    const bl_status status = xq_out_write(&w->file, held, bytes + 1, offset_of(job, job->n_inputs));
     free(held);
     return status;
 }
