@@ -11,7 +11,7 @@
 #endif
 
 /* One bit per level of any architecture, if the machine can run it; C needs none. */
-enum feature { IS_C = 0, IS_AVX2 = 1, IS_AVX512 = 2, IS_NEON = 4, IS_DOTPROD = 8, IS_SSE41 = 16 };
+enum feature { IS_C = 0, IS_AVX2 = 1, IS_AVX512 = 2, IS_NEON = 4, IS_DOTPROD = 8, IS_SSE41 = 16, IS_VBMI = 32 };
 
 static const struct level {
     const char *name, *text;
@@ -68,7 +68,7 @@ static uint32_t features(void)
     if (b & bit_AVX2 && (state & 0x06u) == 0x06u)
         found |= IS_AVX2;
     if (found & IS_AVX2 && (b & avx512) == avx512 && c & bit_AVX512VNNI && (state & 0xe6u) == 0xe6u)
-        found |= IS_AVX512;
+        found |= IS_AVX512 | (c & bit_AVX512VBMI ? IS_VBMI : 0u);
     return found;
 }
 #elif defined(__aarch64__) && defined(__linux__)

@@ -39,6 +39,11 @@ typedef void (*bl_cpu_fn)(const struct bl_cpu_call *call, uint32_t first, uint32
 #else
 #define BL_CPU_LEVEL_AVX512(X)
 #endif
+#if defined(BL_CPU_WITH_VBMI)
+#define BL_CPU_LEVEL_VBMI(X) X(VBMI, vbmi, "AVX-512 VNNI + VBMI")
+#else
+#define BL_CPU_LEVEL_VBMI(X)
+#endif
 #if defined(BL_CPU_WITH_NEON)
 #define BL_CPU_LEVEL_NEON(X) X(NEON, neon, "Advanced SIMD")
 #else
@@ -51,7 +56,7 @@ typedef void (*bl_cpu_fn)(const struct bl_cpu_call *call, uint32_t first, uint32
 #endif
 #define BL_CPU_LEVELS(X) \
     X(C, c, "plain C") \
-    BL_CPU_LEVEL_SSE41(X) BL_CPU_LEVEL_AVX2(X) BL_CPU_LEVEL_AVX512(X) BL_CPU_LEVEL_NEON(X) BL_CPU_LEVEL_DOTPROD(X)
+    BL_CPU_LEVEL_SSE41(X) BL_CPU_LEVEL_AVX2(X) BL_CPU_LEVEL_AVX512(X) BL_CPU_LEVEL_VBMI(X) BL_CPU_LEVEL_NEON(X) BL_CPU_LEVEL_DOTPROD(X)
 enum bl_cpu_level {
 #define BL_CPU_LEVEL_ENUM(NAME, name, text) BL_CPU_##NAME,
     BL_CPU_LEVELS(BL_CPU_LEVEL_ENUM)

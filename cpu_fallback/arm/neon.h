@@ -358,6 +358,12 @@ static INLINE vi vi_nibbles(uint32_t word)
                 vreinterpretq_s32_u32(vandq_u32(vshlq_u32(all, vld1q_s32(shifts + 4)), mask))};
 }
 static INLINE vi vi_here(vi a) { return a; }
+/* The low nibbles of both, low's lowest, and the high nibbles of both. */
+static INLINE void vb_join_nibbles(vb low, vb high, vb joined[2])
+{
+    joined[0] = (vb){vsliq_n_u8(low.l, high.l, 4), vsliq_n_u8(low.h, high.h, 4)};
+    joined[1] = (vb){vsriq_n_u8(high.l, low.l, 4), vsriq_n_u8(high.h, low.h, 4)};
+}
 /* w <= 127 counts as negative where the top bit of the byte of `signs` is set; no byte of `signs` is 0. */
 static INLINE uint8x16_t with_signs(uint8x16_t w, uint8x16_t signs)
 {

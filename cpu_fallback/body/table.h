@@ -1,12 +1,14 @@
 /* body/table.h: the rows of a SIMD level. rope_table (double precision) and select (a copy) stay with level C; a level with LEVEL_ONLY_DOTS
- * has no more than what multiplies bytes with bytes. */
+ * has no more than what multiplies bytes with bytes, one with LEVEL_ONLY_XQ no more than what multiplies X-bit weights with bytes. */
 #include "cpu_fallback/body/level.h"
 
 static const struct bl_cpu_row rows[] = {
     {BL_OP_MATVEC, BL_FMT_BX, BL_FMT_Q8, LEVEL_NAME(linear_bx_q8), LEVEL_NAME(linear_bx_q8_scratch)},
     {BL_OP_MATMUL, BL_FMT_BX, BL_FMT_Q8, LEVEL_NAME(linear_bx_q8), LEVEL_NAME(linear_bx_q8_scratch)},
+#ifndef LEVEL_ONLY_XQ
     {BL_OP_MATVEC, ANY_WEIGHT, BL_FMT_Q8, LEVEL_NAME(matvec_q8), LEVEL_NAME(linear_q8_scratch)},
     {BL_OP_MATMUL, ANY_WEIGHT, BL_FMT_Q8, LEVEL_NAME(matmul_q8), LEVEL_NAME(linear_q8_scratch)},
+#endif
 #ifndef LEVEL_ONLY_DOTS
 #define BL_FORMAT(NAME, name, id, elements, bytes, kind) {BL_OP_EMBED, BL_FMT_##NAME, BL_FMT_F32, LEVEL_NAME(embed_##name##_f32), NULL},
 #include "hal/formats.def"

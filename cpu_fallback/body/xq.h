@@ -10,24 +10,31 @@
 enum { XQ_ROWS = LEVEL_AT_ONCE, XQ_TILES = LEVEL_AT_ONCE }; /* the most rows of activations and tiles that are multiplied at once */
 
 /* Facts of a depth. run: how many products may be added before they must become 32 bits, as in quants.h. Depth 5 is signed: stored
- * bytes below 128 and signs; depth 8 is two planes of nibbles, the second 16 times the first. */
+ * bytes below 128 and signs; depth 8 is signed bytes where sums are wide, else two planes of nibbles, the second 16 times the first. */
 struct xq_facts {
     int factor, offset, run, planes;
+    bool is_signed;
 };
 
 static INLINE struct xq_facts xq_facts_of(uint32_t depth)
 {
     switch (depth) {
-    case 1: return (struct xq_facts){2, 1, 8, 1};
-    case 2: return (struct xq_facts){1, BL_XQ_LEVEL2, 4, 1};
-    case 3: return (struct xq_facts){1, BL_XQ_LEVEL3, 2, 1};
-    case 4: return (struct xq_facts){1, BL_XQ_LEVEL4, 1, 1};
-    case 5: return (struct xq_facts){1, VSUM_BIAS, 1, 1};
-    case 6: return (struct xq_facts){2, 63, 2, 1};
-    case 7: return (struct xq_facts){2, 127, 1, 1};
-    default: return (struct xq_facts){2, 255, 8, 2};
+    case 1: return (struct xq_facts){2, 1, 8, 1, false};
+    case 2: return (struct xq_facts){1, BL_XQ_LEVEL2, 4, 1, false};
+    case 3: return (struct xq_facts){1, BL_XQ_LEVEL3, 2, 1, false};
+    case 4: return (struct xq_facts){1, BL_XQ_LEVEL4, 1, 1, false};
+    case 5: return (struct xq_facts){1, VSUM_BIAS, 1, 1, true};
+    case 6: return (struct xq_facts){2, 63, 2, 1, false};
+    case 7: return (struct xq_facts){2, 127, 1, 1, false};
+    default: return VSUM_IS_WIDE ? (struct xq_facts){2, 2 * VSUM_BIAS - 1, 8, 1, true} : (struct xq_facts){2, 255, 8, 2, false};
     }
 }
+
+#ifdef LEVEL_HAS_LOOKUP32
+enum { XQ_LOOKS_UP_SIGNS = 1 };
+#else
+enum { XQ_LOOKS_UP_SIGNS = 0 };
+#endif
 
 /* Tables from a code to what is stored: `one` for depth 3 to 5; for depth 2, where a nibble holds the codes of two quads, a table for each. */
 struct xq_levels {
@@ -59,7 +66,7 @@ static INLINE struct xq_levels xq_levels_of(uint32_t depth, const struct bl_xq_h
     }
     case 3:
         positive = xq_mirrored(h->half3, 4, offset, &negative);
-        levels.one = vb_table_of(negative | positive << 32, 0);
+        levels.one = vb_table_of(negative | positive << 32, negative | positive << 32);
         break;
     case 4:
         positive = xq_mirrored(h->half4, 8, offset, &negative);
@@ -67,6 +74,9 @@ static INLINE struct xq_levels xq_levels_of(uint32_t depth, const struct bl_xq_h
         break;
     default:
         levels.one = vb_biased(vb_table(h->half5));
+#ifdef LEVEL_HAS_LOOKUP32
+        levels.one = vb_table32(levels.one, vb_signed(levels.one, vb_set1(-1)));
+#endif
     }
     return levels;
 }
@@ -108,15 +118,46 @@ static INLINE vb xq_signs(const uint8_t *plane1, int q)
     return q == 0 ? vb_or(vb_up(bits, 7), one) : vb_up(vb_or(bits, one), 7 - q);
 }
 
-/* The stored bytes of quads q and q + 4, which share words; of depth 8, those of one of its planes; of depth 5, without signs. */
+#ifdef LEVEL_HAS_LOOKUP32
+/* Depth 2 to 5 where tables have 32 bytes: they repeat themselves, so that nothing is masked; that of depth 5 has both signs. */
+static INLINE void xq_pair_looked_up(uint32_t depth, const uint8_t *codes, vb four, vb table, int q, vb pair[2])
+{
+    if (depth == 3) {
+        const vb one = xq_word(codes + 64, 0);
+        four = q < 2 ? vb_either(0x33, four, vb_up(one, 2 - q)) : vb_either(0x33, vb_down(four, 2), vb_down(one, q - 2));
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        vb code = i ? vb_down(four, 4) : four;
+        if (depth == 5) {
+            const vb signs = xq_word(codes + 128, 0);
+            code = vb_either(15, code, i ? vb_down(signs, q) : vb_up(signs, 4 - q));
+        }
+        pair[i] = vb_lookup32(table, code);
+    }
+}
+#endif
+
+/* The stored bytes of quads q and q + 4, which share words; of depth 8, those of one of its planes; of depth 5, without signs unless they are
+ * looked up too. */
 static INLINE void xq_pair(uint32_t depth, const uint8_t *codes, const struct xq_levels *levels, int q, int plane, vb pair[2])
 {
     const vb four = vb_here(xq_word(codes, depth == 1 ? 0 : depth < 4 ? q % 2 : q + 4 * plane)); /* once from memory */
+#ifdef LEVEL_HAS_LOOKUP32
+    if (depth >= 2 && depth <= 5) {
+        xq_pair_looked_up(depth, codes, four, depth == 2 ? levels->of_place[q / 2] : levels->one, q, pair);
+        return;
+    }
+#endif
     const vb threes = depth == 3 ? xq_threes(codes, codes + 64, q) : depth == 7 ? xq_threes(codes + 128, codes + 192, q) : four;
-    if (depth == 6 || depth == 7) { /* the high nibbles of `four` and the low ones of `upper` change places */
-        const vb upper = depth == 7 ? threes : xq_twos(codes + 128, q), change = vb_and(vb_xor(vb_down(four, 4), upper), vb_set1(15));
-        pair[0] = vb_xor(four, vb_place(change, 4));
-        pair[1] = vb_xor(upper, change);
+    if (depth == 6 || depth == 7) {
+        vb_join_nibbles(four, depth == 7 ? threes : xq_twos(codes + 128, q), pair);
+        return;
+    }
+    if (depth == 8 && VSUM_IS_WIDE) { /* code - 128 */
+        vb_join_nibbles(four, vb_here(xq_word(codes, q + 4)), pair);
+        for (int i = 0; i < 2; i++)
+            pair[i] = vb_biased(vb_xor(pair[i], vb_set1(128)));
         return;
     }
 #pragma GCC unroll 2
@@ -148,7 +189,7 @@ static INLINE void xq_unpack(uint32_t depth, const uint8_t *codes, const struct 
             vb pair[2];
             xq_pair(depth, codes, levels, q, plane, pair);
             for (int i = 0; i < 2; i++)
-                out->w[plane][q + 4 * i] = depth == 5 ? vb_signed(pair[i], xq_signs(codes + 128, q + 4 * i)) : pair[i];
+                out->w[plane][q + 4 * i] = depth == 5 && !XQ_LOOKS_UP_SIGNS ? vb_signed(pair[i], xq_signs(codes + 128, q + 4 * i)) : pair[i];
         }
     }
 }
@@ -180,9 +221,10 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
                     const vb w = pair[t][done % 2];
                     const int8_t *x = a[r]->q + 4 * q;
                     const vsum before = done % length ? run[t][r] : vsum_zero();
-                    const vsum sum = depth != 5 ? vsum_add_u8(before, w, x)
-                                   : unpacked ? vsum_add_s8(before, w, x)
-                                              : vsum_add_signed(before, w, xq_signs(codes[t] + 128, q), x);
+                    const bool has_signs = unpacked || depth != 5 || XQ_LOOKS_UP_SIGNS;
+                    const vsum sum = !has_signs        ? vsum_add_signed(before, w, xq_signs(codes[t] + 128, q), x)
+                                   : facts.is_signed ? vsum_add_s8(before, w, x)
+                                                     : vsum_add_u8(before, w, x);
                     run[t][r] = done % length ? vsum_here(sum) : sum;
                     if (done % length == length - 1) {
                         const vi total = vsum_times(run[t][r], factor);

@@ -16,7 +16,7 @@ static INLINE void xq_run_floats(uint32_t depth, const struct bl_xq_header *h, c
     for (uint32_t i = 0; i < n; i++, at.codes += 32 * depth, out += 32) {
         struct xq_panel panel;
         xq_unpack(depth, at.codes, &levels, &panel);
-        for (int q = 0; depth == 8 && q < 8; q++)
+        for (int q = 0; facts.planes == 2 && q < 8; q++)
             panel.w[0][q] = vb_or(panel.w[0][q], vb_place(panel.w[1][q], 4));
         vb_transpose(panel.w[0]);
         for (uint32_t r = lane; r < lane + lanes; r++) {
@@ -24,7 +24,7 @@ static INLINE void xq_run_floats(uint32_t depth, const struct bl_xq_header *h, c
             vb_store(stored, panel.w[0][r]);
             const vf m = vf_set1(grouped ? (float)(BL_XQ_GROUP_BASE + (at.groups[i] >> 4 * r & 15)) : 1.0f);
             for (uint32_t c = 0; c < 32; c += 8) { /* integers, exact, up to the unit */
-                const vf level = vf_sub(vf_mul(vf_set1((float)facts.factor), depth == 5 && !VSUM_BIAS ? vf_load_s8(stored + c) : vf_load_u8(stored + c)),
+                const vf level = vf_sub(vf_mul(vf_set1((float)facts.factor), facts.is_signed && !VSUM_BIAS ? vf_load_s8(stored + c) : vf_load_u8(stored + c)),
                                         vf_set1((float)facts.offset));
                 vf_store(out + (r - lane) * stride + c, vf_mul(vf_set1(seg->unit), vf_mul(m, level)));
             }

@@ -347,6 +347,13 @@ typedef __m256i vsum;
  * vb_biased has added it; what that adds to the sum is subtracted afterwards. */
 enum { VSUM_IS_WIDE = 0, VSUM_BIAS = 0 };
 static INLINE vb vb_biased(vb a) { return a; }
+/* The low nibbles of both, low's lowest, and the high nibbles of both. Here the high ones of `low` and the low ones of `high` change places. */
+static INLINE void vb_join_nibbles(vb low, vb high, vb joined[2])
+{
+    const vb change = vb_and(vb_xor(vb_down(low, 4), high), vb_set1(15));
+    joined[0] = vb_xor(low, vb_place(change, 4));
+    joined[1] = vb_xor(high, change);
+}
 
 static INLINE vsum vsum_zero(void) { return _mm256_setzero_si256(); }
 /* Lane i (4 bytes of w, 4 bytes a): products w * a on top of the sum, not yet one number. Unsigned w <= 63 (or 127 where one product pair is

@@ -391,6 +391,12 @@ static INLINE vb vb_signed(vb w, vb signs) { return (vb){_mm_sign_epi8(w.l, sign
 /* ---- sums of byte products ---- */
 enum { VSUM_IS_WIDE = 0, VSUM_BIAS = 0 }; /* these and what follows: see avx2.h */
 static INLINE vb vb_biased(vb a) { return a; }
+static INLINE void vb_join_nibbles(vb low, vb high, vb joined[2])
+{
+    const vb change = vb_and(vb_xor(vb_down(low, 4), high), vb_set1(15));
+    joined[0] = vb_xor(low, vb_place(change, 4));
+    joined[1] = vb_xor(high, change);
+}
 
 static INLINE vsum vsum_zero(void) { return vb_both(_mm_setzero_si128()); }
 static INLINE vsum vsum_add_u8(vsum sum, vb w, const int8_t *a)
