@@ -7,19 +7,20 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { QUICK_TOKENS = 12288, DEFAULT_TOKENS = 65536, MOST_TARGETS = 32 };
 
-/* "60MB", "1.5GB", "64MiB", "70000000". False: no such size. */
+/* "60MB", "1.5GB", "64MiB", "70000000", in any case. False: no such size. */
 static bool read_size(const char *text, size_t length, uint64_t *bytes)
 {
     static const struct { const char *name; double factor; } units[] = {
-        {"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}};
+        {"", 1}, {"B", 1}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}};
     char *end;
     const double number = strtod(text, &end);
     const size_t rest = end >= text + length ? 0 : (size_t)(text + length - end);
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (end != text && strlen(units[i].name) == rest && strncmp(end, units[i].name, rest) == 0 && number > 0 && number * units[i].factor < 1e18) {
+        if (end != text && strlen(units[i].name) == rest && strncasecmp(end, units[i].name, rest) == 0 && number > 0 && number * units[i].factor < 1e18) {
             *bytes = (uint64_t)(number * units[i].factor);
             return true;
         }
@@ -68,7 +69,7 @@ static char *add_ending(const char *path, const char *ending)
     return out;
 }
 
-/* --size with -c or --device: less what a context takes beside the file. The model as it is says how much: none of it depends on how many bits weights have. */
+/* --size with -c: less what a context takes beside the file. The model as it is says how much: none of it depends on how many bits weights have. */
 static int leave_room(const struct options *o, uint64_t *size)
 {
     bl_model *model;
@@ -81,8 +82,8 @@ static int leave_room(const struct options *o, uint64_t *size)
     bl_model_get_info(model, &info);
     const unsigned long long cache = info.kv_bytes, scratch = info.activation_bytes, all = *size;
     if (all <= cache + scratch) {
-        fprintf(stderr, "bitloom compress: --size of %llu bytes: the cache of %u tokens takes %llu and scratch memory on %s %llu: they leave nothing for the file\n", all, info.context, cache,
-                info.device, scratch);
+        fprintf(stderr, "bitloom compress: --size of %llu bytes: the cache of %u tokens takes %llu and scratch memory on %s %llu: they leave nothing for the file: give that much more, or a smaller -c\n", all, info.context,
+                cache, info.device, scratch);
         bl_model_close(model);
         return EXIT_FAILED;
     }
@@ -94,21 +95,20 @@ static int leave_room(const struct options *o, uint64_t *size)
     return EXIT_OK;
 }
 
-static bl_status print_results(const struct options *o, const struct xq_target *targets, const struct xq_result *results, uint32_t n)
+static bl_status print_results(const struct options *o, const struct xq_options *options, const struct xq_result *results)
 {
+    char error[32];
     if (!o->curve) {
         printf("%s: %llu bytes, %.3f bits per weight, ", o->output, (unsigned long long)results->bytes, 8 * (double)results->bytes / (double)results->parameters);
         if (results->is_judged)
-            printf("KL %.4g +/- %.2g, ratio of perplexities %.4f on held out text\n", results->divergence, results->divergence_error, results->nll_ratio);
+            printf("KL %.4g%s, ratio of perplexities %.4f on held out text, %llu tokens%s\n", results->divergence, xq_error_text(results->divergence_error, error), results->nll_ratio,
+                   (unsigned long long)results->held_tokens, results->held_windows < 2 ? " of one window: too few to know the error" : "");
         else
             printf("not judged: the calibration text is too short to hold some of it out\n");
         return BL_OK;
     }
-    xq_curve_print(stdout, targets, results, n);
-    char *path = add_ending(o->output, ".curve.svg");
-    const bl_status status = path ? xq_curve_write(path, results, n) : BL_ENOMEM;
-    free(path);
-    return status;
+    xq_curve_print(stdout, options->targets, results, options->n_targets);
+    return xq_curve_write(options->picture, results, options->n_targets);
 }
 
 int verb_compress(struct options *o)
@@ -117,7 +117,7 @@ int verb_compress(struct options *o)
     struct xq_options options = {.in = o->model, .targets = targets, .n_targets = 1,
                                  .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .calibration = o->calib.items, .n_calibration = o->calib.n,
                                  .calibration_tokens = (uint64_t)(o->calib_tokens > 0 ? o->calib_tokens : o->quick ? QUICK_TOKENS : DEFAULT_TOKENS),
-                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.01, .temper = 0.5, .feedback = true, .sweeps = 2, .rounds = o->quick ? 1 : 2, .shared = 1, .quiet = o->quiet, .report = o->html};
+                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.01, .temper = 0.5, .feedback = true, .sweeps = 2, .rounds = o->quick ? 1 : 2, .shared = 1, .quick = o->quick, .quiet = o->quiet, .report = o->html};
     if (!o->model || !o->output) {
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;
@@ -149,16 +149,21 @@ int verb_compress(struct options *o)
     }
     if (o->size && !read_size(o->size, strlen(o->size), &targets[0].size))
         return refuse_size("--size", o->size);
+    if (o->state && (o->save_state || (o->calib_tokens && !o->calib.n && !o->task))) {
+        fprintf(stderr, "bitloom compress: %s does not go with --state: %s\n", o->save_state ? "--save-state" : "--calib-tokens",
+                o->save_state ? "nothing is learned" : "what was learned is there, with the text to judge by");
+        return EXIT_USAGE;
+    }
     const char *objective = o->objective ? o->objective : o->task ? "task" : "kld";
     if ((strcmp(objective, "task") == 0) != (o->task != NULL) || (o->task && o->calib.n)) {
         fprintf(stderr, "bitloom compress: %s\n", o->task && o->calib.n ? "--task stands in place of --calib" : "--objective task goes with --task FILE");
         return EXIT_USAGE;
     }
-    options.objective = o->task ? XQ_OBJECTIVE_TASK : strcmp(objective, "ppl") == 0 ? XQ_OBJECTIVE_PPL : XQ_OBJECTIVE_KLD;
+    options.objective = o->task ? XQ_OBJECTIVE_TASK : o->state && !o->objective ? XQ_OBJECTIVE_OF_STATE : strcmp(objective, "ppl") == 0 ? XQ_OBJECTIVE_PPL : XQ_OBJECTIVE_KLD;
     options.questions = o->task;
-    const bool has_context = o->context >= 0 || o->device;
+    const bool has_context = o->context >= 0;
     if (has_context && !o->size) {
-        fprintf(stderr, "bitloom compress: -c and --device go with --size\n");
+        fprintf(stderr, "bitloom compress: -c goes with --size\n");
         return EXIT_USAGE;
     }
     if (o->ram && !read_size(o->ram, strlen(o->ram), &options.ram))
@@ -173,12 +178,15 @@ int verb_compress(struct options *o)
     if (!work)
         return EXIT_FAILED;
     options.work = work;
+    char *picture = o->curve ? add_ending(o->output, ".curve.svg") : NULL;
+    options.picture = picture;
     struct xq_result results[MOST_TARGETS] = {{0}};
-    const bl_status status = xq_compress(&options, results);
+    bl_status status = o->curve && !picture ? BL_ENOMEM : xq_compress(&options, results);
+    if (status == BL_OK && !o->dry_run)
+        status = print_results(o, &options, results);
+    free(picture);
     free(work);
     if (status != BL_OK)
-        return report_error();
-    if (!o->dry_run && print_results(o, targets, results, options.n_targets) != BL_OK)
         return report_error();
     for (uint32_t t = 0; t < options.n_targets; t++)
         if (targets[t].out != o->output)

@@ -1,6 +1,8 @@
 """test_compress.py: bitloom compress on tiny models: what comes out runs, keeps its target, is the same for any number of threads, is found out when
 a bit of it changes; and what bad input is answered. Skipped where there is no OpenBLAS."""
 import ctypes
+import fcntl
+import hashlib
 import json
 import os
 import random
@@ -12,7 +14,7 @@ from xml.etree import ElementTree
 from support import FOLDER, path, run, tiny
 
 def compress(*args):
-    return run('compress', *args, '--calib-tokens', '1024')
+    return run('compress', *args, *([] if '--state' in args else ['--calib-tokens', '1024']))
 
 
 def target_of(name):
@@ -80,6 +82,23 @@ class Compress(unittest.TestCase):
         self.assertTrue(lines[1].split()[0] == str(len(first)) and lines[1].endswith(path('e-%s.gguf' % size)), lines[1])
         picture = ElementTree.parse(path('e.gguf.curve.svg')).getroot()
         self.assertEqual(len(picture.findall('{http://www.w3.org/2000/svg}circle')), 2)
+        # the text need not be given again, and not another one
+        write(path('words.txt'), b''.join(b'The %d words of line %d are not the built-in ones. ' % (i, i * i) for i in range(400)))
+        first = read(self.made('mini', 'w.gguf', '--size', size, '--calib', path('words.txt'), '--save-state', path('words.state')))
+        judged = self.line
+        for calib in ([], ['--calib', path('words.txt'), '--calib-tokens', '1024']):
+            self.assertEqual(read(self.made('mini', 'w.gguf', '--size', size, '--state', path('words.state'), *calib)), first)
+            self.assertEqual(self.line, judged)
+        self.assertIn('from the state', compress(tiny('mini'), '-o', path('w.gguf'), '--size', size, '--state', path('words.state'), '--dry-run')[1].decode())
+        write(path('words.txt'), read(path('words.txt')).replace(b'The', b'Our'))
+        state = [tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('words.state')]
+        self.refused(['another calibration text'], *state, '--calib', path('words.txt'), '--calib-tokens', '1024')
+        self.refused(['--calib-tokens does not go with --state'], *state, '--calib-tokens', '1024', code=2)
+        self.refused(['--save-state does not go with --state'], *state, '--save-state', path('other.state'), code=2)
+        data = bytearray(read(path('words.state')))
+        struct.pack_into('<I', data, 4, 3)
+        write(path('words.state'), data)
+        self.refused(['a state of version 3, this program reads 4'], *state)
         self.refused(['mini.state'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '9', '--state', path('mini.state'))
 
     # What the allocation expects, what rounding then loses by the same measure, and what the network says of the file.
@@ -87,9 +106,39 @@ class Compress(unittest.TestCase):
         for model in ('llama', 'gemma3'):
             out = self.made(model, 'expected.gguf', '--bpw', '5', '--calib-tokens', '2000')
             figures = json.loads(read(out + '.report.json'))['figures']
-            expected = figures['nats per token expected by the allocation']
-            self.assertTrue(0.7 < figures['nats per token after rounding'] / expected < 1.3, figures)
-            self.assertTrue(0.3 < figures['KL on held out text, nats per token'] / expected < 12, figures) # learned from little text
+            expected = figures['expected_loss']
+            self.assertTrue(0.7 < figures['rounded_loss'] / expected < 1.3, figures)
+            self.assertTrue(0.3 < figures['kl'] / expected < 12, figures) # learned from little text
+
+    # The report names what was given, what came of it, and the files by their checksums; its keys are for programs.
+    def test_report(self):
+        write(path('a <b>.txt'), b''.join(b'The %d words of line %d are a text of its own. ' % (i, i * i) for i in range(800)))
+        out = self.made('mini', 'report.gguf', '--size', '20KB', '--calib', path('a <b>.txt'), '--quick', '-t', '2')
+        report = json.loads(read(out + '.report.json'))
+        for part in ('options', 'figures'):
+            for key in report[part]:
+                self.assertRegex(key, '^[a-z][a-z0-9_]*$')
+        options, figures = report['options'], report['figures']
+        self.assertEqual([options[k] for k in ('method', 'size', 'bpw', 'max_kld', 'bits', 'objective', 'task', 'quick', 'threads', 'calib_tokens', 'rounds', 'calib')],
+                         ['xq', 20000, None, None, None, 'kld', None, True, 2, 1024, 1, [path('a <b>.txt')]])
+        self.assertGreater(options['windows'], 0)
+        self.assertEqual(figures['bytes'], os.path.getsize(out))
+        self.assertEqual(figures['original_bytes'], os.path.getsize(tiny('mini')))
+        self.assertEqual(figures['input_sha256'], hashlib.sha256(read(tiny('mini'))).hexdigest())
+        self.assertEqual(figures['output_sha256'], hashlib.sha256(read(out)).hexdigest())
+        self.assertAlmostEqual(figures['ppl'] / figures['original_ppl'], figures['ppl_ratio'], places=4)
+        stages = [figures['seconds_' + s] for s in ('learn', 'measure', 'round', 'judge')]
+        self.assertTrue(all(s > 0 for s in stages) and sum(stages) < figures['seconds'], figures)
+        self.assertGreater(figures['peak_memory_bytes'], 1e6)
+        page = read(out + '.report.html').decode()
+        self.assertIn('<td>20,000</td>', page)
+        self.assertIn('a &#60;b&#62;.txt', page)
+        self.assertNotIn('--max-kld', page) # not given
+        for word in ('second-order model', 'Outliers are', 'group scales', 'what --objective says'):
+            self.assertIn(word, page)
+        out = self.made('mini', 'report.gguf', '--method', 'gptq', '--bits', '3', '--group', '64')
+        options = json.loads(read(out + '.report.json'))['options']
+        self.assertEqual([options[k] for k in ('method', 'bits', 'group', 'size', 'quick')], ['gptq', 3, 64, None, False])
 
     def test_baselines(self):
         for method, groups in (('gptq', ('32', '64', '128', '0')), ('rtn', ('32', '128', '0'))):
@@ -97,7 +146,7 @@ class Compress(unittest.TestCase):
             for group in groups:
                 out = self.made('llama', method + '.gguf', '--method', method, '--bits', '3', '--group', group)
                 self.assertEqual(run('verify', out)[0], 0)
-                made.append((read(out), json.loads(read(out + '.report.json'))['figures']['nats per token after rounding']))
+                made.append((read(out), json.loads(read(out + '.report.json'))['figures']['rounded_loss']))
             self.assertEqual(len(set(data for data, _ in made)), len(groups))
             self.assertEqual(len(made[0][0]), len(made[-2][0])) # the format keeps a scale for every 32 columns
             for i in range(1, len(groups)):
@@ -121,7 +170,7 @@ class Compress(unittest.TestCase):
             self.assertAlmostEqual(sum(t['depths']), 1, places=4)
         again, _, errors = compress(out, '-o', path('again.gguf'), '--bpw', '8')
         self.assertEqual(again, 1)
-        self.assertIn('no tensor that could be compressed', errors)
+        self.assertIn('X-bit already', errors)
 
     @unittest.skipUnless('LIBBITLOOM' in os.environ, 'no shared library')
     def test_changed_bits(self):
@@ -191,6 +240,74 @@ class Compress(unittest.TestCase):
         self.refused(['No such file'], path('missing.gguf'), '-o', path('x.gguf'), '--size', '1MB')
         self.refused(['missing/x.gguf', 'No such file'], model, '-o', path('missing/x.gguf'), '--size', '1MB')
 
+    def test_sizes(self):
+        model = tiny('mini')
+        for text, bytes in (('20000', 20000), ('20KB', 20000), ('20kB', 20000), ('20k', 20000), ('0.02mb', 20000), ('20KiB', 20480), ('20kib', 20480), ('0.02MiB', 20971)):
+            self.assertIn('at most %d bytes' % bytes, compress(model, '-o', path('x.gguf'), '--size', text, '--dry-run')[1].decode())
+        code, _, errors = compress(model, '-o', path('large.gguf'), '--size', '1MB')
+        most = int(re.search(r'a target of 1000000 bytes is above the largest that is possible, about (\d+)', errors).group(1))
+        self.assertTrue(0.98 < os.path.getsize(path('large.gguf')) / most < 1.02)
+        self.assertIn('is above the largest', compress(model, '-o', path('x.gguf'), '--bpw', '16', '--dry-run')[2])
+        self.assertIn('--ram of 1 bytes cannot be held: learning takes at least', compress(model, '-o', path('large.gguf'), '--size', '20KB', '--ram', '1')[2])
+
+    # How much text there was, and how little was held out.
+    def test_short_text(self):
+        model, out = tiny('mini'), path('short.gguf')
+        size = ['-o', out, '--size', '20KB']
+        tokens = 'the built-in text has (\\d+) tokens, %d were asked for: '
+        self.assertRegex(run('compress', model, *size, '--dry-run')[2], tokens % 65536)
+        self.assertRegex(run('compress', model, *size, '--dry-run', '--quick', '--calib-tokens', '50000')[2], tokens % 50000)
+        self.assertIn('10 tokens to learn from are less than a window', run('compress', model, *size, '--dry-run', '--calib-tokens', '10')[2])
+        self.assertNotIn('asked for', compress(model, *size, '--dry-run')[2])
+        one = self.made('mini', 'short.gguf', '--size', '20KB')
+        self.assertIn('tokens of one window: too few to know the error', self.line)
+        self.assertNotIn('+/-', self.line)
+        self.assertIsNone(json.loads(read(one + '.report.json'))['figures']['kl_error'])
+        self.made('mini', 'short.gguf', '--curve', '20KB,21KB')
+        self.assertNotIn('+/-', self.line)
+        self.assertEqual(run('compress', model, '-q', *size, '--calib-tokens', '12000')[1].count(b'+/-'), 1)
+
+        write(path('words.txt'), b'abcdefgh ' * 8) # nothing is held out
+        first = read(self.made('mini', 'short.gguf', '--size', '20KB', '--calib', path('words.txt'), '--save-state', path('short.state')))
+        self.assertIn('not judged', self.line)
+        self.assertEqual(read(self.made('mini', 'short.gguf', '--size', '20KB', '--state', path('short.state'))), first)
+        self.assertEqual(compress(model, *size, '--state', path('short.state'), '--dry-run')[0], 0)
+
+    def test_no_text(self):
+        model = tiny('mini')
+        for name, data, at in (('a.txt', b'ab \xff cd' * 300, 3), ('nul.txt', b'abc\0' * 300, 3), ('b.jsonl', b'{"text": "\xe9t\xe9"}\n', 10)):
+            write(path(name), data)
+            for option in ('--calib', '--task'):
+                self.refused([name + ': byte %d: this is no text in UTF-8' % at], model, '-o', path('x.gguf'), '--size', '20KB', option, path(name))
+
+    # All of these would be replaced, lost or found out too late.
+    def test_names(self):
+        model = tiny('mini')
+        os.makedirs(path('folder.gguf'), exist_ok=True)
+        if not os.path.exists(path('fifo')):
+            os.mkfifo(path('fifo'))
+        for name, words in (('fifo', 'not a regular file'), ('folder.gguf', 'it is a folder')):
+            self.refused([name + ': the output cannot go there', words], model, '-o', path(name), '--size', '20KB')
+            self.refused([name + ': the state that is saved cannot go there'], model, '-o', path('x.gguf'), '--size', '20KB', '--save-state', path(name))
+        self.refused(['none/s: its folder: No such file'], model, '-o', path('x.gguf'), '--size', '20KB', '--save-state', path('none/s'))
+        os.makedirs(path('y.gguf.curve.svg'), exist_ok=True)
+        self.refused(['y.gguf.curve.svg: the picture cannot go there'], model, '-o', path('y.gguf'), '--curve', '20KB,21KB')
+        write(path('text.txt'), b'Some words of a text to learn from. ' * 100)
+        for state in ('x.gguf', 'folder.gguf/../x.gguf', 'x.gguf.report.json', 'text.txt'):
+            self.refused([state, 'are the same file'], model, '-o', path('x.gguf'), '--size', '20KB', '--save-state', path(state), '--calib', path('text.txt'))
+        self.refused(['a calibration text and the output are the same file'], model, '-o', path('text.txt'), '--size', '20KB', '--calib', path('text.txt'))
+        self.assertTrue(os.path.exists(path('fifo')) and not os.path.isfile(path('fifo')))
+
+    def test_one_at_a_time(self):
+        arguments = ['compress', tiny('mini'), '-o', path('lock.gguf'), '--size', '20KB', '--calib-tokens', '1024']
+        os.makedirs(path('lock.gguf.work'))
+        with open(path('lock.gguf.work/lock'), 'w') as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            self.refused(['lock.gguf.work: another compression uses this folder'], *arguments[1:])
+            self.assertEqual(os.listdir(path('lock.gguf.work')), ['lock'])
+        self.assertEqual(run(*arguments)[0], 0)
+        self.assertFalse(os.path.exists(path('lock.gguf.work')))
+
     def test_most_divergence(self):
         smaller = 0
         for most in ('0.3', '0.05'):
@@ -215,7 +332,9 @@ class Compress(unittest.TestCase):
         self.assertEqual(parts[0], sum(parts[1:]))
         self.assertLessEqual(os.path.getsize(path('context.gguf')), parts[1])
         self.refused(['leave nothing for the file'], tiny('llama'), '-o', path('x.gguf'), '--size', '1KB', '-c', '64')
-        self.refused(['-c and --device go with --size'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '4', '-c', '64', code=2)
+        self.refused(['-c goes with --size'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '4', '-c', '64', code=2)
+        code, text, errors = compress(tiny('llama'), '-o', path('context.gguf'), '--size', '300KB', '--device', 'cpu', '-q') # no context to count
+        self.assertEqual((code, errors), (0, ''))
 
     def test_objectives(self):
         size = str(int(target_of('mini') * 1.4))
@@ -226,8 +345,22 @@ class Compress(unittest.TestCase):
             self.assertEqual(json.loads(run('inspect', path(name + '.gguf'), '--json')[1])['metadata']['xq.objective'], name)
         self.assertEqual(len(set(made.values())), 3)
         self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--save-state', path('task.state'), '-t', '1')), made['task'])
-        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--state', path('task.state'))), made['task'])
-        self.refused(['another --objective'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'))
+        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--state', path('task.state'))), made['task'])
+        self.assertEqual(read(self.made('mini', 'task.gguf', '--size', size, '--task', path('task.jsonl'), '--state', path('task.state'), '--calib-tokens', '1024')), made['task'])
+        self.refused(['another --objective'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'), '--objective', 'kld')
+        write(path('task.jsonl'), read(path('task.jsonl')).replace(b'Which', b'What'))
+        self.refused(['another calibration text'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'), '--task', path('task.jsonl'))
+        # the files that eval --arc reads
+        write(path('arc.jsonl'), b''.join(b'{"id": %d, "text": "Is %d (A) a (B) b (C) c\\nAnswer: %s\\n"}\n' % (i, i, b'ABC'[i % 3:i % 3 + 1]) for i in range(40)))
+        write(path('same.jsonl'), b''.join(b'{"prompt": "Is %d (A) a (B) b (C) c\\nAnswer:", "answer": "%s"}\n' % (i, b'ABC'[i % 3:i % 3 + 1]) for i in range(40)))
+        arc = read(self.made('mini', 'arc.gguf', '--size', size, '--task', path('arc.jsonl')))
+        self.assertEqual(read(self.made('mini', 'arc.gguf', '--size', size, '--task', path('same.jsonl'))), arc)
+        write(path('long.jsonl'), read(path('arc.jsonl')).replace(b'Is ', b'Words before the question. ' * 10 + b'Is ')) # longer than a window: its front is cut
+        self.made('mini', 'arc.gguf', '--size', size, '--task', path('long.jsonl'))
+        self.assertEqual(run('eval', '--arc', path('arc.jsonl'), '-m', tiny('mini'), '--tasks', '2')[0], 0)
+        for line, words in ((b'{"text": "Answer: no\\nor yes"}', 'line 1: its text does not end in "Answer: X"'), (b'{"answer": "b"}', 'no "text" that ends in')):
+            write(path('arc.jsonl'), line + b'\n')
+            self.refused([words], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('arc.jsonl'))
         self.refused(['goes with --task'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--objective', 'task', code=2)
         self.refused(['in place of --calib'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('task.jsonl'), '--calib', path('task.jsonl'), code=2)
         write(path('short.jsonl'), b'{"prompt": "a", "answer": "b"}\n')
@@ -252,7 +385,7 @@ class Compress(unittest.TestCase):
         for more in ([], ['--ram', '1MB']):
             code, text, errors = compress(tiny('llama'), '-o', path('dry.gguf'), '--size', '300KB', '--dry-run', *more)
             self.assertEqual(code, 0, errors)
-            for word in ('possible sizes: %d bytes' % least, 'at most 300000 bytes, 1.763 bits', 'learn ', 'measure ', 'round ', 'judge ', 'memory: about', 'disk: about'):
+            for word in ('possible sizes: %d bytes' % least, 'at most 300000 bytes, 1.763 bits', 'learn ', 'measure ', 'round ', 'judge ', 'total ', 'memory: about', 'disk: about'):
                 self.assertIn(word, text.decode())
         self.assertIn('passes over them', text.decode())
         for args, word in ((['--max-kld', '0.1'], 'KL is at most 0.1'), (['--method', 'rtn', '--bits', '3'], '3 bits for all'), (['--curve', '300KB,400KB'], 'dry-400KB.gguf: at most 400000')):
@@ -267,6 +400,15 @@ class Compress(unittest.TestCase):
         struct.pack_into('<f', data, tensor['offset'] + 4 * 37, float('nan'))
         write(path('nan.gguf'), data)
         self.refused(["'blk.0.ffn_down.weight', row 1: a weight is not a finite number"], path('nan.gguf'), '-o', path('x.gguf'), '--size', '1MB')
+        for bad in (float('nan'), float('inf')): # a tensor that is copied
+            data = bytearray(read(tiny('mini')))
+            tensor = [t for t in listing['tensors'] if t['name'] == 'blk.0.ffn_norm.weight'][0]
+            struct.pack_into('<f', data, tensor['offset'] + 4 * 5, bad)
+            write(path('nan.gguf'), data)
+            self.refused(["'blk.0.ffn_norm.weight', row 0: a weight is not a finite number"], path('nan.gguf'), '-o', path('x.gguf'), '--size', '1MB')
+        struct.pack_into('<f', data, tensor['offset'] + 4 * 5, 3e38) # finite, but what is computed with it is not
+        write(path('nan.gguf'), data)
+        self.refused(['the loss of the original on the calibration text is not a finite number'], path('nan.gguf'), '-o', path('x.gguf'), '--size', '1MB', '-q')
 
 
 if __name__ == '__main__':

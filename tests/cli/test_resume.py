@@ -2,6 +2,7 @@
 done; a full disk leaves nothing under the final name."""
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -32,7 +33,7 @@ class Resume(unittest.TestCase):
 
     def command(self, out, *more):
         target = [] if '--max-kld' in more else ['--size', self.size]
-        return ['compress', tiny('mini'), '-o', path(out), *target, '--calib-tokens', '1024', '--checkpoint', '0', '--no-html', *more]
+        return ['compress', tiny('mini'), '-o', path(out), *target, *([] if '--state' in more else ['--calib-tokens', '1024']), '--checkpoint', '0', '--no-html', *more]
 
     def done(self, out, *more):
         code, _, errors = run(*self.command(out, *more))
@@ -111,13 +112,26 @@ class Resume(unittest.TestCase):
         self.assertEqual(read(path('other.gguf')), expected)
         # damaged: found out, not used
         run(*self.command('other.gguf'), env={'LD_PRELOAD': KILL_AT, 'KILL_AT': '200'})
-        for name in os.listdir(path('other.gguf.work')):
+        for name in set(os.listdir(path('other.gguf.work'))) - {'lock'}:
             with open(os.path.join(path('other.gguf.work'), name), 'r+b') as f:
                 f.seek(-1, 2)
                 last = f.read(1)[0]
                 f.seek(-1, 2)
                 f.write(bytes([last ^ 1]))
         self.assertEqual(self.done('other.gguf'), expected)
+
+    @unittest.skipUnless(KILL_AT, 'no library that lies')
+    def test_room(self):
+        """Looked at before anything is learned: for the file, the work folder and the state."""
+        before = set(os.listdir(FOLDER.name))
+        def needs(*more):
+            code, _, errors = run(*self.command('room.gguf', *more), env={'LD_PRELOAD': KILL_AT, 'FREE_BYTES': '2000'})
+            self.assertEqual(code, 1, errors)
+            self.assertRegex(errors, r'needs \d+ bytes, 2000 bytes are free on its disk')
+            self.assertNotIn('learn', errors)
+            return int(re.search(r'needs (\d+)', errors).group(1))
+        self.assertGreater(needs('--save-state', path('room.state')), needs())
+        self.assertEqual(set(os.listdir(FOLDER.name)), before)
 
     def test_full_disk(self):
         expected = self.done('whole.gguf', '-q')

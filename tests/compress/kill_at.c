@@ -1,11 +1,12 @@
 /* kill_at.c: loaded before a program (LD_PRELOAD): kills it at the KILL_AT-th call that changes a file, half of a write done, as a power cut would.
- * Without KILL_AT it only counts; the count goes to the file KILL_COUNT. */
+ * Without KILL_AT it only counts; the count goes to the file KILL_COUNT. FREE_BYTES: what every disk has left. */
 #undef _FILE_OFFSET_BITS /* pwrite and pwrite64 are two functions here */
 #include <dlfcn.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -58,6 +59,20 @@ WRITE(pwrite64, off64_t)
             end();                                                            \
         return next arguments;                                                \
     }
+#define DISK(name)                                                            \
+    int name(const char *path, struct name *disk);                            \
+    SEEN int name(const char *path, struct name *disk)                        \
+    {                                                                         \
+        NEXT(name);                                                           \
+        const int result = next(path, disk);                                  \
+        if (result == 0 && getenv("FREE_BYTES")) {                            \
+            disk->f_frsize = 1;                                               \
+            disk->f_bavail = strtoul(getenv("FREE_BYTES"), NULL, 10);         \
+        }                                                                     \
+        return result;                                                        \
+    }
+DISK(statvfs)
+DISK(statvfs64)
 CALL(fsync, (int fd), (fd))
 CALL(rename, (const char *from, const char *to), (from, to))
 CALL(mkdir, (const char *path, mode_t mode), (path, mode))

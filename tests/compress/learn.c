@@ -360,13 +360,23 @@ static void check_state(const char *path, const struct xq_job *job, const struct
     const struct xq_state_key key = xq_state_key(job, text, 1);
     struct xq_state_key other = key;
     struct xq_job read;
-    must(xq_state_write(file, job, &key));
+    must(xq_state_write(file, job, &key, text));
     must(xq_job_open(&read, path));
     must(xq_state_read(file, &read, &key));
     check_same("state", job, &read);
     check(read.inputs[0].tokens == job->inputs[0].tokens, "state", "tokens", read.inputs[0].tokens);
     other.text = 0;
+    other.objective = XQ_ANY_OBJECTIVE;
     must(xq_state_read(file, &read, &other));
+    struct xq_state *state;
+    struct xq_calibration kept;
+    must(xq_state_open(file, &read, &other, &state));
+    must(xq_state_text(state, &read, &kept));
+    check(kept.n_held == text->n_held && kept.window == text->window && kept.n_train == text->n_train && kept.hash == text->hash && xq_state_objective(state) == key.objective &&
+              memcmp(kept.held, text->held, (size_t)text->n_held * text->window * sizeof *text->held) == 0, "state", "text", 0);
+    xq_calibration_free(&kept);
+    xq_state_close(state);
+    other.objective = key.objective;
     other.text = key.text + 1;
     bl_errors_clear();
     check(xq_state_read(file, &read, &other) == BL_EFORMAT && strstr(bl_error_text(), "another calibration text"), "state", "other text", 0);

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/file_map.h"
 #include "base/hash.h"
+#include "base/utf8.h"
 #include "compress/default_text.h"
 #include "compress/jsonl.h"
 #include "compress/windows.h"
@@ -21,6 +22,17 @@ struct source {
 };
 
 /* ---- one file ---- */
+
+bl_status xq_check_utf8(const char *path, const char *text, size_t bytes)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    for (size_t at = 0, n; at < bytes; at += n) {
+        n = s[at] ? bl_utf8_valid(s + at, bytes - at) : 0;
+        if (!n)
+            BL_FAIL(BL_EFORMAT, "%s: byte %zu: this is no text in UTF-8", path, at);
+    }
+    return BL_OK;
+}
 
 static bool is_jsonl(const char *path)
 {
@@ -46,8 +58,8 @@ static bl_status read_source(const bl_tokenizer *tokenizer, const char *path, st
     const char *text = bl_file_map_data(map);
     size_t bytes = (size_t)bl_file_map_bytes(map);
     char *strings = NULL;
-    bl_status status = BL_OK;
-    if (is_jsonl(path)) {
+    bl_status status = xq_check_utf8(path, text, bytes);
+    if (status == BL_OK && is_jsonl(path)) {
         status = xq_jsonl_texts(path, text, bytes, &strings, &bytes);
         text = strings;
     }
@@ -136,12 +148,14 @@ static bl_status make_windows(const bl_tokenizer *tokenizer, struct source *sour
     for (uint32_t i = 0; i < n; i++) {
         sources[i].available = (uint32_t)(sources[i].n_tokens / body);
         all += sources[i].available;
+        c->available += sources[i].n_tokens;
         longest = sources[i].n_tokens > longest ? sources[i].n_tokens : longest;
     }
     if (!all)
         BL_FAIL(BL_EINVAL, "the calibration text has %llu tokens, a window needs %u", (unsigned long long)longest, body);
     const uint64_t windows = (tokens + c->window - 1) / c->window, wanted = tokens ? windows + (windows + XQ_HELD_OUT - 2) / (XQ_HELD_OUT - 1) : UINT32_MAX;
     const uint32_t total = share_out(sources, n, wanted);
+    c->is_short = tokens && total < wanted;
     c->train = malloc((size_t)total * c->window * sizeof *c->train);
     c->held = malloc((size_t)total * c->window * sizeof *c->held);
     if (!c->train || !c->held)

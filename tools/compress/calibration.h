@@ -11,6 +11,8 @@ struct xq_calibration {
     uint8_t *train_counts, *held_counts; /* the same shape: whether the answer at a token counts; NULL: all do */
     uint32_t n_train, n_held;
     uint64_t hash;              /* of all of that */
+    uint64_t available;         /* tokens of the whole text, of which the windows are a part */
+    bool is_short;              /* all windows of it were taken, and fewer than were asked for */
 };
 
 /* paths: text files; of a .jsonl file the string "text" of each line; no path: the built-in text. tokens: about how many to learn from, 0:

@@ -15,7 +15,8 @@ void xq_curve_print(FILE *f, const struct xq_target *targets, const struct xq_re
     fprintf(f, "%12s %8s %20s %9s %9s  file\n", "bytes", "bits", "KL on held out text", "same top", "PPL ratio");
     for (uint32_t i = 0; i < n; i++) {
         const struct xq_result *r = &results[i];
-        fprintf(f, "%12llu %8.3f %9.4g +/- %-6.2g %7.2f %% %9.4f  %s\n", (unsigned long long)r->bytes, 8 * (double)r->bytes / (double)r->parameters, r->divergence, r->divergence_error,
+        char error[32];
+        fprintf(f, "%12llu %8.3f %9.4g%-11s %7.2f %% %9.4f  %s\n", (unsigned long long)r->bytes, 8 * (double)r->bytes / (double)r->parameters, r->divergence, xq_error_text(r->divergence_error, error),
                 100 * r->same_top, r->nll_ratio, targets[i].out);
     }
 }
@@ -28,6 +29,12 @@ struct scale {
 static double megabytes(const struct xq_result *r)
 {
     return (double)r->bytes / 1e6;
+}
+
+/* As it is drawn. */
+static double error_of(const struct xq_result *r)
+{
+    return isnan(r->divergence_error) ? 0 : r->divergence_error;
 }
 
 static double x_of(const struct scale *s, double mb)
@@ -48,7 +55,7 @@ static struct scale find_scale(const struct xq_result *results, uint32_t n)
         low = fmin(low, megabytes(&results[i]));
         high = fmax(high, megabytes(&results[i]));
         least = fmin(least, fmax(results[i].divergence, LEAST));
-        most = fmax(most, results[i].divergence + results[i].divergence_error);
+        most = fmax(most, results[i].divergence + error_of(&results[i]));
     }
     const double margin = high > low ? (high - low) / 20 : high / 20;
     const double low_log = floor(log10(least)), high_log = ceil(log10(most));
@@ -96,7 +103,7 @@ static void put_points(FILE *f, const struct scale *s, const struct xq_result *s
         const struct xq_result *r = &sorted[i];
         const double x = x_of(s, megabytes(r)), y = y_of(s, r->divergence);
         fprintf(f, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#4269d0\"/><circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"#4269d0\"><title>%llu bytes, %.3f bits per weight</title></circle>", x, x,
-                y_of(s, fmax(r->divergence - r->divergence_error, pow(10, s->low_log))), y_of(s, r->divergence + r->divergence_error), x, y, (unsigned long long)r->bytes,
+                y_of(s, fmax(r->divergence - error_of(r), pow(10, s->low_log))), y_of(s, r->divergence + error_of(r)), x, y, (unsigned long long)r->bytes,
                 8 * (double)r->bytes / (double)r->parameters);
         fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%.4g</text>\n", x + (i + 1 < n || n == 1 ? 8 : -8), y - 8, i + 1 < n || n == 1 ? "start" : "end", r->divergence);
     }

@@ -81,7 +81,8 @@ static bl_status run(struct xq_network *nets[2], const struct xq_calibration *te
         BL_FAIL(BL_EINVAL, "no token counts in the windows that are held out");
     const double variance = squares / n - (out->mean / n) * (out->mean / n);
     out->mean /= n;
-    out->error = n > 1 && variance > 0 ? sqrt(variance / (n - 1)) : 0;
+    out->error = n < 2 ? NAN : variance > 0 ? sqrt(variance / (n - 1)) : 0;
+    out->windows = (uint32_t)n;
     out->same_top /= (double)out->tokens;
     out->nll /= predicted > 0 ? predicted : 1;
     out->other_nll /= predicted > 0 ? predicted : 1;

@@ -57,7 +57,11 @@ static bl_status time_window(struct trial *t)
 {
     struct xq_run *w = t->run;
     struct xq_calibration one = w->text;
-    const struct xq_capture_options options = {.threads = w->options->threads, .ram = w->options->ram, .labels = xq_labels_of(w->options), .temper = w->options->temper, .done = take_one, .user = t};
+    if (w->state) { /* a window as good as the others, to time what judging takes */
+        one.train = one.held;
+        one.train_counts = one.held_counts;
+    }
+    const struct xq_capture_options options = {.threads = w->options->threads, .ram = w->options->ram, .labels = xq_labels_of(w), .temper = w->options->temper, .done = take_one, .user = t};
     one.n_train = 1;
     const double begun = xq_now();
     BL_TRY(xq_capture(&w->job, w->blas, &one, &options, &t->captured));
@@ -138,12 +142,15 @@ static void print_times(const struct trial *t)
     const double round = all.prepare * t->prepare + all.round * t->round, judge = t->window * w->text.n_held;
     printf("time, with %u threads, from one window and one matrix:\n", w->options->threads);
     snprintf(what, sizeof what, "%u windows of %u tokens, %u pass%s over them", w->text.n_train, w->text.window, t->captured.passes, t->captured.passes > 1 ? "es" : "");
-    print_time("learn", w->options->state ? 0 : learn, w->options->state ? "from the state that was saved" : what);
+    print_time("learn", w->state ? 0 : learn, w->state ? "from the state that was saved" : what);
     snprintf(what, sizeof what, "%u matrices, %u inputs", w->job.n_matrices, w->job.n_inputs);
     print_time("measure", measure, what);
     print_time("round", w->options->rounds * round, "for each file");
     snprintf(what, sizeof what, "for each file, %u windows held out", w->text.n_held);
     print_time("judge", w->options->rounds * judge, what);
+    const uint32_t files = w->options->n_targets;
+    snprintf(what, sizeof what, "%u file%s%s", files, files > 1 ? "s" : "", w->options->targets[0].divergence > 0 ? ", and as much as round and judge again for each try more" : "");
+    print_time("total", (w->state ? 0 : learn) + measure + files * w->options->rounds * (round + judge), what);
 }
 
 static void print_sizes(const struct xq_run *w)
@@ -167,11 +174,12 @@ static void print_sizes(const struct xq_run *w)
 bl_status xq_dry_run(struct xq_run *w)
 {
     struct trial t = {.run = w, .matrix = choose_matrix(&w->job)};
-    BL_TRY(time_window(&t));
+    if (!w->state || w->text.n_held)
+        BL_TRY(time_window(&t));
     BL_TRY(time_matrix(&t));
     print_sizes(w);
     print_times(&t);
-    const uint64_t learning = t.captured.weight_bytes + t.captured.value_bytes + t.captured.h_bytes, rounding = rounding_bytes(w) + (w->options->ram ? 0 : t.captured.h_bytes);
+    const uint64_t learning = w->state ? 0 : t.captured.weight_bytes + t.captured.value_bytes + t.captured.h_bytes, rounding = rounding_bytes(w) + (w->options->ram ? 0 : t.captured.h_bytes);
     printf("memory: about %.0f MB beside the model's file (learning %.0f MB, rounding %.0f MB)%s\n", MB(learning > rounding ? learning : rounding), MB(learning), MB(rounding),
            w->options->ram ? ", within --ram where that can be" : "");
     printf("disk: about %.0f MB for the work folder until the end\n", MB(xq_plan_work_bytes(w)));

@@ -60,6 +60,9 @@ static bl_status find_all(struct xq_job *job)
                 .tensor = n->weight.tensor, .name = t->name, .rows = (uint32_t)t->rows, .columns = (uint32_t)t->dims[0], .input = input, .is_table = is_table, .group = 1};
         }
     }
+    for (uint32_t i = 0; !job->n_matrices && i < bl_model_file_tensor_count(job->file); i++)
+        if (bl_model_file_tensor_at(job->file, i)->format == BL_FMT_BX)
+            BL_FAIL(BL_EUNSUPPORTED, "%s: its weights are X-bit already: compress the file that it was made from", bl_model_file_path(job->file));
     if (!job->n_matrices)
         BL_FAIL(BL_EUNSUPPORTED, "%s: no tensor that could be compressed", bl_model_file_path(job->file));
     return BL_OK;

@@ -26,6 +26,22 @@ uint64_t xq_run_key(uint64_t key, const void *data, size_t bytes)
 
 /* ---- text ---- */
 
+bl_status xq_open_state(struct xq_run *w)
+{
+    const struct xq_options *o = w->options;
+    w->objective = o->objective;
+    if (!o->state)
+        return BL_OK;
+    struct xq_state_key key = xq_state_key(&w->job, NULL, o->temper);
+    key.objective = o->objective == XQ_OBJECTIVE_OF_STATE ? XQ_ANY_OBJECTIVE : o->objective;
+    BL_TRY(xq_state_open(o->state, &w->job, &key, &w->state));
+    const uint32_t objective = xq_state_objective(w->state);
+    if (objective >= XQ_OBJECTIVES)
+        BL_FAIL(BL_EFORMAT, "%s: a state made for an objective that this program does not know", o->state);
+    w->objective = (enum xq_objective)objective;
+    return BL_OK;
+}
+
 static uint32_t window_of(const struct xq_run *w)
 {
     char key[96];
@@ -39,22 +55,40 @@ static uint32_t window_of(const struct xq_run *w)
     return context >= 8 && context < WINDOW ? (uint32_t)context : WINDOW;
 }
 
+static bl_status check_text(const struct xq_run *w)
+{
+    struct xq_calibration kept;
+    BL_TRY(xq_state_text(w->state, &w->job, &kept));
+    const bool same = kept.hash == w->text.hash;
+    xq_calibration_free(&kept);
+    if (!same)
+        BL_FAIL(BL_EINVAL, "%s: a state made from another calibration text, or other windows of it: leave --calib and --task out, the state has what it needs", w->options->state);
+    return BL_OK;
+}
+
 bl_status xq_read_text(struct xq_run *w)
 {
     const struct xq_options *o = w->options;
     bl_tokenizer *tokenizer;
+    if (w->state && !o->n_calibration && !o->questions)
+        return xq_state_text(w->state, &w->job, &w->text);
     BL_TRY(bl_tokenizer_open(o->in, &tokenizer));
     const bl_status status = o->questions ? xq_calibration_read_questions(tokenizer, o->questions, window_of(w), o->calibration_tokens, &w->text)
                                           : xq_calibration_read(tokenizer, o->calibration, o->n_calibration, window_of(w), o->calibration_tokens, &w->text);
     bl_tokenizer_destroy(tokenizer);
-    return status;
+    if (status == BL_OK && !o->quiet && w->text.is_short)
+        fprintf(stderr, "the %s %llu tokens, %llu were asked for: %u windows of %u to learn from\n", o->questions ? "questions have" : o->n_calibration ? "calibration text has" : "built-in text has",
+                (unsigned long long)w->text.available, (unsigned long long)o->calibration_tokens, w->text.n_train, w->text.window);
+    if (status == BL_OK && !o->quiet && o->calibration_tokens && o->calibration_tokens < w->text.window)
+        fprintf(stderr, "%llu tokens to learn from are less than a window: %u are\n", (unsigned long long)o->calibration_tokens, w->text.window);
+    return status == BL_OK && w->state ? check_text(w) : status;
 }
 
 /* ---- learning ---- */
 
-enum xq_labels xq_labels_of(const struct xq_options *o)
+enum xq_labels xq_labels_of(const struct xq_run *w)
 {
-    return o->objective == XQ_OBJECTIVE_KLD ? XQ_LABELS_DRAWN : XQ_LABELS_TEXT;
+    return w->objective == XQ_OBJECTIVE_KLD ? XQ_LABELS_DRAWN : XQ_LABELS_TEXT;
 }
 
 /* A run of xq_capture. With `spill` covariances go to the file of what was learned as they are complete, and are read from there. */
@@ -138,7 +172,7 @@ static bl_status learn_from_text(struct learning *l)
 {
     struct xq_run *w = l->run;
     const struct xq_options *o = w->options;
-    struct xq_capture_options options = {.threads = o->threads, .ram = o->ram, .labels = xq_labels_of(o), .temper = o->temper, .progress = captured_window, .user = l};
+    struct xq_capture_options options = {.threads = o->threads, .ram = o->ram, .labels = xq_labels_of(w), .temper = o->temper, .progress = captured_window, .user = l};
     struct xq_captured captured;
     char note[96];
     const struct xq_span at = {&l->at, sizeof l->at};
@@ -159,11 +193,13 @@ static bl_status learn_from_text(struct learning *l)
     bl_status status = xq_capture(&w->job, w->blas, &w->text, &options, &captured);
     if (status == BL_OK)
         snprintf(note, sizeof note, "%llu tokens, perplexity %.2f", (unsigned long long)captured.tokens, exp(captured.nll));
+    if (status == BL_OK && !isfinite(captured.nll))
+        status = bl_error_push(BL_EFORMAT, __FILE__, __LINE__, "%s: the loss of the original on the calibration text is not a finite number", o->in);
     (void)xq_stage_end(status == BL_OK ? note : "failed");
     if (status == BL_OK && l->spill)
-        status = xq_state_finish(l->writer, &w->job);
+        status = xq_state_finish(l->writer, &w->job, &w->text);
     else if (status == BL_OK && l->path)
-        status = xq_state_write(l->path, &w->job, &l->state_key);
+        status = xq_state_write(l->path, &w->job, &l->state_key, &w->text);
     if (status == BL_OK)
         xq_work_drop(w->kept, "sums");
     return status;
@@ -219,18 +255,31 @@ static bl_status save_state(struct xq_run *w, const struct xq_state_key *key)
         drop_input(w, i, taken);
     }
     if (status == BL_OK)
-        status = xq_state_finish(writer, &w->job);
+        status = xq_state_finish(writer, &w->job, &w->text);
     xq_state_destroy(writer);
+    return status;
+}
+
+/* With a bound of memory covariances stay in the state until they are needed. */
+static bl_status take_state(struct xq_run *w)
+{
+    bl_status status = BL_OK;
+    if (w->options->ram)
+        return BL_OK;
+    for (uint32_t i = 0; i < w->job.n_inputs && status == BL_OK; i++)
+        status = xq_state_take(w->state, &w->job, i);
+    xq_state_close(w->state);
+    w->state = NULL;
     return status;
 }
 
 bl_status xq_learn(struct xq_run *w)
 {
     const struct xq_options *o = w->options;
-    struct learning l = {.run = w, .spill = o->ram && (o->state || xq_work_keeps(w->kept)), .state_key = xq_state_key(&w->job, o->state ? NULL : &w->text, o->temper)};
-    l.state_key.objective = o->objective;
     if (o->state)
-        return use_state(w, o->state, &l.state_key, l.spill);
+        return take_state(w);
+    struct learning l = {.run = w, .spill = o->ram && xq_work_keeps(w->kept), .state_key = xq_state_key(&w->job, &w->text, o->temper)};
+    l.state_key.objective = o->objective;
     if (xq_work_keeps(w->kept) && !(l.path = xq_work_path(w->kept, "learned")))
         return BL_EIO;
     const uint64_t all[] = {l.state_key.model, l.state_key.text, o->objective, (uint64_t)(o->temper * 1e6), o->ram};

@@ -57,7 +57,7 @@ bl_status xq_out_check_room(const char *path, uint64_t bytes)
     if (!known)
         BL_FAIL(BL_EIO, "%s: its folder: %s", path, strerror(errno));
     if (room < bytes)
-        BL_FAIL(BL_EIO, "%s: needs %llu bytes, limit %llu bytes free on its disk", path, (unsigned long long)bytes, (unsigned long long)room);
+        BL_FAIL(BL_EIO, "%s: needs %llu bytes, %llu bytes are free on its disk", path, (unsigned long long)bytes, (unsigned long long)room);
     return BL_OK;
 }
 

@@ -109,7 +109,7 @@ void xq_plan_keys(struct xq_run *w, const struct xq_result *result)
     const struct xq_out_key keys[XQ_KEYS] = {
         {.key = "xq.version", .kind = XQ_KEY_WHOLE, .whole = BL_XQ_VERSION},
         {.key = "xq.bits_per_weight", .kind = XQ_KEY_REAL, .real = 8 * (double)result->bytes / (double)w->parameters},
-        {.key = "xq.objective", .kind = XQ_KEY_TEXT, .text = xq_objective_name(w->options->objective)},
+        {.key = "xq.objective", .kind = XQ_KEY_TEXT, .text = xq_objective_name(w->objective)},
         {.key = "xq.calibration.hash", .kind = XQ_KEY_TEXT, .text = w->text_hash},
         {.key = "xq.tokens", .kind = XQ_KEY_WHOLE, .whole = (uint64_t)w->job.inputs[0].tokens},
         {.key = "xq.kl_valid", .kind = XQ_KEY_REAL, .real = result->is_judged ? result->divergence : -1},

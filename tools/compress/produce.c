@@ -134,15 +134,19 @@ static bl_status judge(struct xq_run *w, const char *path, struct xq_result *res
     struct xq_divergence_result d;
     const bl_status status = xq_divergence_measure(&w->job, w->blas, &w->text, file, w->options->threads, JUDGE_MEMORY, &d);
     bl_model_file_close(file);
-    char note[128];
+    char note[128], error[32];
     if (status == BL_OK) {
         result->is_judged = true;
         result->divergence = d.mean;
         result->divergence_error = d.error;
         result->same_top = d.same_top;
         result->nll_ratio = exp(d.other_nll - d.nll);
-        result->cost = w->options->objective == XQ_OBJECTIVE_KLD ? d.mean : d.other_nll - d.nll;
-        snprintf(note, sizeof note, "KL %.4f +/- %.4f, loss %+.4f on %llu tokens held out", d.mean, d.error, d.other_nll - d.nll, (unsigned long long)d.tokens);
+        result->cost = w->objective == XQ_OBJECTIVE_KLD ? d.mean : d.other_nll - d.nll;
+        result->nll = d.other_nll;
+        result->original_nll = d.nll;
+        result->held_tokens = d.tokens;
+        result->held_windows = d.windows;
+        snprintf(note, sizeof note, "KL %.4f%s, loss %+.4f on %llu tokens held out", d.mean, xq_error_text(d.error, error), d.other_nll - d.nll, (unsigned long long)d.tokens);
     }
     (void)xq_stage_end(status == BL_OK ? note : "failed");
     return status;
@@ -205,24 +209,4 @@ bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32
     *result = first;
     xq_plan_expect_measured(w);
     return keep ? make_file(w, path, target, slot, true, INFINITY, result) : BL_OK;
-}
-
-bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target, const struct xq_result *result, double seconds)
-{
-    const struct xq_options *o = w->options;
-    const struct xq_report_line options[] = {
-        {"objective", xq_objective_name(o->objective), 0}, {"questions", o->questions ? o->questions : "", 0}, {"calibration", w->text_hash, 0},
-        {"size", NULL, (double)target->size}, {"bits per weight", NULL, target->bits_per_weight}, {"most KL on held out text", NULL, target->divergence}, {"damping", NULL, o->damp},
-        {"error feedback", o->feedback ? "yes" : "no", 0}, {"sweeps", NULL, o->sweeps},
-    };
-    const struct xq_report_line figures[] = {
-        {"bytes", NULL, (double)result->bytes}, {"bits per weight", NULL, 8 * (double)result->bytes / (double)result->parameters},
-        {"cost of the objective on held out text, nats per token", NULL, result->cost},
-        {"the same with the first allocation", NULL, result->round == 2 ? result->first_cost : result->cost},
-        {"KL on held out text, nats per token", NULL, result->divergence}, {"its standard error", NULL, result->divergence_error},
-        {"ratio of perplexities", NULL, result->nll_ratio}, {"same top token, share", NULL, result->same_top},
-        {"nats per token expected by the allocation", NULL, result->expected_loss}, {"nats per token after rounding", NULL, result->loss}, {"seconds", NULL, seconds},
-    };
-    const struct xq_report r = {o->in, target->out, options, figures, sizeof options / sizeof options[0], sizeof figures / sizeof figures[0], w->rows, w->job.n_matrices};
-    return xq_report_write(&r);
 }

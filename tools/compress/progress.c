@@ -3,10 +3,11 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BAR = 24 };
+enum { BAR = 24, KINDS = 8 };
 
 static struct {
     pthread_mutex_t lock;
@@ -15,6 +16,13 @@ static struct {
     double begun, shown;
     bool quiet, terminal;
 } stage = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Stages that have ended, by name. */
+static struct {
+    const char *name; /* a literal */
+    double seconds;
+} kinds[KINDS];
+static uint32_t n_kinds;
 
 double xq_now(void)
 {
@@ -78,9 +86,30 @@ void xq_stage_skip(uint64_t units)
     pthread_mutex_unlock(&stage.lock);
 }
 
+double xq_stage_seconds(const char *name)
+{
+    for (uint32_t i = 0; i < n_kinds; i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            return kinds[i].seconds;
+    return 0;
+}
+
+static void add_time(const char *name, double seconds)
+{
+    uint32_t i = 0;
+    while (i < n_kinds && strcmp(kinds[i].name, name) != 0)
+        i++;
+    if (i == KINDS)
+        return;
+    n_kinds += i == n_kinds;
+    kinds[i].name = name;
+    kinds[i].seconds += seconds;
+}
+
 double xq_stage_end(const char *note)
 {
     const double spent = xq_now() - stage.begun;
+    add_time(stage.name, spent);
     if (stage.quiet)
         return spent;
     fprintf(stderr, "%s%-12s ", stage.terminal ? "\r\033[K" : "", stage.name);

@@ -14,4 +14,6 @@ void xq_stage_skip(uint64_t units);
 double xq_stage_end(const char *note);
 /* Seconds of a clock that only goes forward. */
 double xq_now(void);
+/* Of all stages of that name which have ended. */
+double xq_stage_seconds(const char *name);
 #endif

@@ -97,6 +97,8 @@ static bl_status make_windows(const struct sheet *s, int32_t first, uint64_t tok
     uint32_t n = 0;
     for (size_t next = 0; good && next < s->n && n < wanted; n++)
         fill_window(s, &next, first, c->window, all + (size_t)n * c->window, counts + (size_t)n * c->window);
+    c->available = s->starts[s->n];
+    c->is_short = tokens && n < wanted;
     for (uint32_t i = 0; good && i < n; i++) {
         const bool is_held = xq_is_held(i, n);
         const size_t to = (size_t)(is_held ? c->n_held++ : c->n_train++) * c->window, from = (size_t)i * c->window;
@@ -133,7 +135,9 @@ bl_status xq_calibration_read_questions(const bl_tokenizer *tokenizer, const cha
     int32_t first = -1;
     *out = (struct xq_calibration){.window = window};
     BL_TRY(bl_file_map_create(path, BL_FILE_MAP, &map));
-    bl_status status = read_sheet(tokenizer, path, bl_file_map_data(map), (size_t)bl_file_map_bytes(map), &s);
+    bl_status status = xq_check_utf8(path, bl_file_map_data(map), (size_t)bl_file_map_bytes(map));
+    if (status == BL_OK)
+        status = read_sheet(tokenizer, path, bl_file_map_data(map), (size_t)bl_file_map_bytes(map), &s);
     if (status == BL_OK)
         status = xq_first_token(tokenizer, &first);
     if (status == BL_OK && (s.n == 0 || s.starts[s.n] < window))

@@ -4,6 +4,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,20 +37,44 @@ static double depth_share(const struct xq_report_matrix *m, uint32_t depth)
 
 /* ---- JSON ---- */
 
+static bool has_value(const struct xq_report_line *line)
+{
+    return line->kind == XQ_LINE_TEXT ? line->text && line->text[0] : isfinite(line->number) != 0;
+}
+
+static void put_string(FILE *f, const char *text)
+{
+    fputc('"', f);
+    put_text(f, text, false);
+    fputc('"', f);
+}
+
+static void put_value(FILE *f, const struct xq_report_line *line)
+{
+    if (!has_value(line)) {
+        fprintf(f, "null");
+    } else if (line->kind == XQ_LINE_TEXT) {
+        put_string(f, line->text);
+    } else if (line->kind == XQ_LINE_LIST) {
+        fputc('[', f);
+        for (uint32_t i = 0; i < (uint32_t)line->number; i++) {
+            fprintf(f, "%s", i ? ", " : "");
+            put_string(f, line->texts[i]);
+        }
+        fputc(']', f);
+    } else if (line->kind == XQ_LINE_FLAG) {
+        fprintf(f, line->number > 0 ? "true" : "false");
+    } else {
+        fprintf(f, line->kind == XQ_LINE_WHOLE ? "%.0f" : "%.9g", line->number);
+    }
+}
+
 static void put_lines(FILE *f, const char *name, const struct xq_report_line *lines, size_t n)
 {
     fprintf(f, "  \"%s\": {", name);
     for (size_t i = 0; i < n; i++) {
-        fprintf(f, "%s\n    \"", i ? "," : "");
-        put_text(f, lines[i].name, false);
-        fprintf(f, "\": ");
-        if (lines[i].text) {
-            fputc('"', f);
-            put_text(f, lines[i].text, false);
-            fputc('"', f);
-        } else {
-            fprintf(f, "%.9g", lines[i].number);
-        }
+        fprintf(f, "%s\n    \"%s\": ", i ? "," : "", lines[i].key);
+        put_value(f, &lines[i]);
     }
     fprintf(f, "\n  },\n");
 }
@@ -173,7 +198,7 @@ static void put_depths(FILE *f, const struct xq_report *r)
     }
     for (uint32_t d = 1; d <= 8; d++)
         most = (double)weights[d] / (double)all > most ? (double)weights[d] / (double)all : most;
-    fprintf(f, "<h2>Bits within weights</h2><p>Share of all weights whose column has so many bits; in brackets the part with group scales.</p>\n<svg viewBox=\"0 0 760 170\" role=\"img\">\n");
+    fprintf(f, "<h2>Bits within weights</h2><p>Share of all weights whose column has so many bits; in brackets the part of all weights whose rows have, beside the scale of the row, one for each 32 columns (group scales).</p>\n<svg viewBox=\"0 0 760 170\" role=\"img\">\n");
     for (uint32_t d = 1; d <= 8; d++) {
         char label[32], after[64];
         const double share = (double)weights[d] / (double)all;
@@ -189,7 +214,7 @@ static void put_kinds(FILE *f, const struct kind *kinds, size_t n)
     double most = 0;
     for (size_t k = 0; k < n; k++)
         most = (double)kinds[k].bytes > most ? (double)kinds[k].bytes : most;
-    fprintf(f, "<h2>What each part costs</h2>\n<svg viewBox=\"0 0 760 %zu\" role=\"img\">\n", 20 * n + 10);
+    fprintf(f, "<h2>What each part costs</h2><p>Bytes of all matrices of a kind, and their bits per weight.</p>\n<svg viewBox=\"0 0 760 %zu\" role=\"img\">\n", 20 * n + 10);
     for (size_t k = 0; k < n; k++) {
         char after[64];
         snprintf(after, sizeof after, "%.2f MB, %.2f bits", (double)kinds[k].bytes / 1e6, 8 * (double)kinds[k].bytes / (double)kinds[k].weights);
@@ -200,17 +225,45 @@ static void put_kinds(FILE *f, const struct kind *kinds, size_t n)
 
 /* ---- HTML ---- */
 
+/* 60000000 as 60,000,000. */
+static void put_whole(FILE *f, double number)
+{
+    char digits[32];
+    const int n = snprintf(digits, sizeof digits, "%.0f", number);
+    for (int i = 0; i < n; i++)
+        fprintf(f, "%s%c", i && (n - i) % 3 == 0 ? "," : "", digits[i]);
+}
+
+static void put_cell(FILE *f, const struct xq_report_line *line)
+{
+    if (line->kind == XQ_LINE_TEXT)
+        put_text(f, line->text, true);
+    for (uint32_t i = 0; line->kind == XQ_LINE_LIST && i < (uint32_t)line->number; i++) {
+        fprintf(f, "%s", i ? "<br>" : "");
+        put_text(f, line->texts[i], true);
+    }
+    if (line->kind == XQ_LINE_LIST && !(line->number > 0))
+        fprintf(f, "none");
+    if (line->kind == XQ_LINE_FLAG)
+        fprintf(f, line->number > 0 ? "yes" : "no");
+    if (line->kind == XQ_LINE_REAL)
+        fprintf(f, "%.5g", line->number);
+    if (line->kind == XQ_LINE_WHOLE)
+        put_whole(f, line->number);
+}
+
 static void put_table(FILE *f, const char *title, const struct xq_report_line *lines, size_t n)
 {
     fprintf(f, "<h2>%s</h2><table>\n", title);
     for (size_t i = 0; i < n; i++) {
+        if (!has_value(&lines[i]))
+            continue;
         fprintf(f, "<tr><td>");
         put_text(f, lines[i].name, true);
         fprintf(f, "</td><td>");
-        if (lines[i].text)
-            put_text(f, lines[i].text, true);
-        else
-            fprintf(f, "%.6g", lines[i].number);
+        put_cell(f, &lines[i]);
+        fprintf(f, "</td><td class=\"note\">");
+        put_text(f, lines[i].note ? lines[i].note : "", true);
         fprintf(f, "</td></tr>\n");
     }
     fprintf(f, "</table>\n");
@@ -232,7 +285,8 @@ static void put_worst(FILE *f, const struct xq_report *r)
     for (size_t i = 0; i < r->n_matrices; i++)
         sorted[i] = &r->matrices[i];
     qsort(sorted, r->n_matrices, sizeof *sorted, by_loss);
-    fprintf(f, "<h2>Where most is lost</h2><table><tr><th>matrix</th><th>bits</th><th>outliers</th><th>nats per token</th></tr>\n");
+    fprintf(f, "<h2>Where most is lost</h2><p>Loss by the second-order model, of the matrices that lose most. Outliers are single weights far beyond the others of their row: "
+               "they are stored by themselves, with 5 bytes each.</p><table><tr><th>matrix</th><th>bits</th><th>outliers</th><th>nats per token</th></tr>\n");
     for (size_t i = 0; i < r->n_matrices && i < SHOWN_WORST; i++) {
         fprintf(f, "<tr><td>");
         put_text(f, sorted[i]->name, true);
@@ -249,7 +303,7 @@ static void put_html(FILE *f, const struct xq_report *r)
     fprintf(f, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>");
     put_text(f, r->out, true);
     fprintf(f, "</title><style>body{font:15px/1.5 system-ui,sans-serif;max-width:800px;margin:2em auto;padding:0 1em}svg{width:100%%;font:12px system-ui,sans-serif}"
-               ".grid{stroke:#ddd}table{border-collapse:collapse}td,th{padding:.15em .8em .15em 0;text-align:left;border-bottom:1px solid #eee}</style>\n<h1>");
+               ".grid{stroke:#ddd}.note{color:#666;font-size:13px}td{overflow-wrap:anywhere;min-width:5em;vertical-align:top}table{border-collapse:collapse}td,th{padding:.15em .8em .15em 0;text-align:left;border-bottom:1px solid #eee}</style>\n<h1>");
     put_text(f, r->out, true);
     fprintf(f, "</h1><p>made from ");
     put_text(f, r->in, true);

@@ -12,9 +12,14 @@ struct xq_report_matrix {
     double loss;                     /* nats per token, by the second-order model */
     uint64_t weights[9], grouped[9]; /* per depth */
 };
-/* A line of the tables of options and of figures: text where it is not NULL, else the number. */
+/* A line of the tables of options and of figures. What has no value (text NULL, a number that is none) is null in JSON and left out in HTML. */
+enum xq_line_kind { XQ_LINE_TEXT, XQ_LINE_LIST /* of `number` texts */, XQ_LINE_WHOLE, XQ_LINE_REAL, XQ_LINE_FLAG };
 struct xq_report_line {
-    const char *name, *text;
+    const char *key;        /* in JSON: never another one for the same */
+    const char *name, *note; /* in HTML: a line that explains it, or NULL */
+    enum xq_line_kind kind;
+    const char *text;
+    const char *const *texts;
     double number;
 };
 struct xq_report {

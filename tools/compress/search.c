@@ -45,7 +45,7 @@ static bl_status try_size(struct search *s, const struct xq_target *target, uint
     struct xq_run *w = s->run;
     struct xq_result r = {.parameters = w->parameters};
     const struct xq_span span = {&r, sizeof r};
-    char name[32];
+    char name[32], error[32];
     snprintf(name, sizeof name, "try-%u", number);
     const double how[] = {(double)bytes, w->options->feedback, w->options->sweeps, w->options->rounds};
     const uint64_t key = xq_run_key(xq_run_key(xq_measured_key(w), how, sizeof how), &w->text.hash, sizeof w->text.hash);
@@ -57,7 +57,7 @@ static bl_status try_size(struct search *s, const struct xq_target *target, uint
         BL_FAIL(BL_EINVAL, "%s: no window of the calibration text is held out: the text is too short to judge by", w->options->in);
     const bool good = r.divergence <= target->divergence;
     if (!w->options->quiet)
-        fprintf(stderr, "try %u: %llu bytes, KL %.4g +/- %.2g: %s\n", number, (unsigned long long)r.bytes, r.divergence, r.divergence_error, good ? "small enough" : "too much");
+        fprintf(stderr, "try %u: %llu bytes, KL %.4g%s: %s\n", number, (unsigned long long)r.bytes, r.divergence, xq_error_text(r.divergence_error, error), good ? "small enough" : "too much");
     if (good && (!s->found || r.bytes < s->best.bytes)) {
         s->best = r;
         s->found = true;

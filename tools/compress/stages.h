@@ -1,5 +1,5 @@
 /* stages.h: what the stages of a compression share, and what each does. Private to compress.c (their order) and the files of the stages: learn.c,
- * plan.c, produce.c, search.c, dry_run.c. */
+ * check.c, plan.c, produce.c, search.c, summary.c, dry_run.c. */
 #ifndef XQ_STAGES_H
 #define XQ_STAGES_H
 #include "compress/compress.h"
@@ -20,9 +20,10 @@ struct xq_run {
     const struct xq_options *options;
     const struct xq_blas *blas;
     struct xq_job job;
+    enum xq_objective objective;
     struct xq_calibration text;
     struct xq_work *kept;
-    struct xq_state *state;         /* where covariances are that are not in memory; NULL: all are */
+    struct xq_state *state;         /* the one that was given, until all of it is taken; where covariances are that are not in memory; NULL: all are */
     uint64_t learned_key;           /* hash of what was learned */
     uint64_t parameters;
     uint64_t least, most;           /* bytes of the file with 1 bit everywhere; with 8 bits and group scales */
@@ -35,13 +36,22 @@ struct xq_run {
     uint32_t *source_of_tensor;
     char (*names)[80];
     struct xq_out_key keys[XQ_KEYS];
-    char text_hash[17];
+    char text_hash[17], input_hash[65]; /* the latter for reports: empty until the first */
     float (*share)[2][9];           /* [n_matrices] what allocation expects: what was measured, in the second round times what rounding lost beyond it */
     struct xq_report_matrix *rows;  /* [n_matrices], of the report */
 };
 
 /* Adds to a key of the work folder. */
 uint64_t xq_run_key(uint64_t key, const void *data, size_t bytes);
+
+/* ---- check.c: what is refused before anything takes time ---- */
+
+/* Names of files: each that is written is a regular file or none yet, in a folder that can be written to, and no other's. No file is opened. */
+bl_status xq_check_names(const struct xq_options *options) BL_MUST_USE;
+/* Whether the targets can be met, and the disks have room; after xq_plan_make. */
+bl_status xq_check_room(const struct xq_run *w) BL_MUST_USE;
+/* Every number of every tensor is finite. Reads the whole model. */
+bl_status xq_check_weights(const struct xq_run *w) BL_MUST_USE;
 
 /* ---- plan.c: which file it will be ---- */
 
@@ -63,7 +73,10 @@ bl_status xq_plan_allocate(struct xq_run *w, uint64_t target, struct xq_result *
 
 /* ---- learn.c: what text and weights say ---- */
 
-enum xq_labels xq_labels_of(const struct xq_options *options);
+enum xq_labels xq_labels_of(const struct xq_run *w);
+/* The objective, and the state if one was given. */
+bl_status xq_open_state(struct xq_run *w) BL_MUST_USE;
+/* To learn from and to judge by; of a state only what is held out, without the windows to learn from. */
 bl_status xq_read_text(struct xq_run *w) BL_MUST_USE;
 bl_status xq_learn(struct xq_run *w) BL_MUST_USE;
 bl_status xq_measure_all(struct xq_run *w) BL_MUST_USE;
@@ -78,7 +91,14 @@ uint64_t xq_measured_key(const struct xq_run *w);
  * takes that file if it costs less there. It gets the name `path` at the end, or with `keep` false is gone again. A result that has been judged
  * is not judged again. slot: of files that are to be in the work folder together each has its own. */
 bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result) BL_MUST_USE;
-bl_status xq_write_report(const struct xq_run *w, const struct xq_target *target, const struct xq_result *result, double seconds) BL_MUST_USE;
+
+/* ---- summary.c: what the report says ---- */
+
+/* Seconds of the stages, and of all. */
+struct xq_times {
+    double learn, measure, round, judge, all;
+};
+bl_status xq_write_report(struct xq_run *w, const struct xq_target *target, const struct xq_result *result, const struct xq_times *times) BL_MUST_USE;
 
 /* ---- search.c: the size for a loss ---- */
 

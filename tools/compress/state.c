@@ -1,4 +1,4 @@
-/* state.c: a head with all small numbers, then the lower triangles of the covariances at places that the job's shapes give. */
+/* state.c: a head with all small numbers, then the lower triangles of the covariances at places that the job's shapes give, then the windows held out. */
 #include "compress/state.h"
 
 #include "base/error.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define MAGIC 0x53584c42u /* "BLXS" */
-enum { VERSION = 3 };
+enum { VERSION = 4 };
 #define HASH_KEY UINT64_C(0x6269746c6f6f6d73)
 
 /* Then n_inputs of struct input_entry, n_matrices of struct matrix_entry, and matrix by matrix the worths of its rows and its coupling. */
@@ -21,7 +21,10 @@ struct head {
     uint64_t bytes;           /* of the head */
     uint64_t model, text;
     double temper;
-    uint32_t objective, n_inputs, n_matrices, reserved;
+    uint32_t objective, n_inputs, n_matrices;
+    uint32_t window, n_train, n_held, has_counts; /* of the text; [n_held][window] tokens stand at the end, and whether they count */
+    uint32_t reserved;
+    uint64_t held_checksum;
 };
 struct input_entry {
     uint64_t offset, checksum; /* of the triangle */
@@ -75,6 +78,11 @@ static uint64_t offset_of(const struct xq_job *job, uint32_t input)
     return offset;
 }
 
+uint64_t xq_state_bytes(const struct xq_job *job)
+{
+    return offset_of(job, job->n_inputs);
+}
+
 static uint64_t head_checksum(const struct head *h)
 {
     return bl_hash_bytes(HASH_KEY, &h->bytes, (size_t)(h->bytes - offsetof(struct head, bytes)));
@@ -88,6 +96,11 @@ static struct input_entry *inputs_of(void *head)
 static struct matrix_entry *matrices_of(const struct xq_job *job, void *head)
 {
     return (struct matrix_entry *)(inputs_of(head) + job->n_inputs);
+}
+
+static uint64_t held_bytes(const struct head *h)
+{
+    return (uint64_t)h->n_held * h->window * (sizeof(int32_t) + (h->has_counts ? 1 : 0));
 }
 
 /* ---- writing ---- */
@@ -151,7 +164,29 @@ bl_status xq_state_put(struct xq_state_writer *w, const struct xq_job *job, uint
     return status;
 }
 
-bl_status xq_state_finish(struct xq_state_writer *w, const struct xq_job *job)
+static bl_status put_text(struct xq_state_writer *w, const struct xq_job *job, const struct xq_calibration *text)
+{
+    struct head *head = (void *)w->head;
+    head->window = text->window;
+    head->n_train = text->n_train;
+    head->n_held = text->n_held;
+    head->has_counts = text->held_counts != NULL;
+    const uint64_t bytes = held_bytes(head), tokens = (uint64_t)text->n_held * text->window * sizeof *text->held;
+    uint8_t *held = malloc((size_t)bytes + 1);
+    if (!held)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for %u windows", w->file.path, text->n_held);
+    if (text->n_held)
+        memcpy(held, text->held, (size_t)tokens);
+    if (text->n_held && text->held_counts)
+        memcpy(held + tokens, text->held_counts, (size_t)(bytes - tokens));
+    held[bytes] = 0; /* a byte more: the file reaches to there where nothing is held out */
+    head->held_checksum = bl_hash_bytes(HASH_KEY, held, (size_t)bytes);
+    const bl_status status = xq_out_write(&w->file, held, bytes + 1, offset_of(job, job->n_inputs));
+    free(held);
+    return status;
+}
+
+bl_status xq_state_finish(struct xq_state_writer *w, const struct xq_job *job, const struct xq_calibration *text)
 {
     struct head *head = (void *)w->head;
     struct matrix_entry *matrices = matrices_of(job, head);
@@ -167,6 +202,7 @@ bl_status xq_state_finish(struct xq_state_writer *w, const struct xq_job *job)
             memcpy(rows, m->coupling, (size_t)coupling_bytes(m));
         rows += coupling_bytes(m) / sizeof *rows;
     }
+    BL_TRY(put_text(w, job, text));
     head->checksum = head_checksum(head);
     BL_TRY(xq_out_write(&w->file, head, head->bytes, 0));
     return xq_out_finish(&w->file);
@@ -181,7 +217,7 @@ void xq_state_destroy(struct xq_state_writer *w)
     free(w);
 }
 
-bl_status xq_state_write(const char *path, const struct xq_job *job, const struct xq_state_key *key)
+bl_status xq_state_write(const char *path, const struct xq_job *job, const struct xq_state_key *key, const struct xq_calibration *text)
 {
     struct xq_state_writer *w;
     BL_TRY(xq_state_create(path, job, key, &w));
@@ -189,7 +225,7 @@ bl_status xq_state_write(const char *path, const struct xq_job *job, const struc
     for (uint32_t i = 0; i < job->n_inputs && status == BL_OK; i++)
         status = xq_state_put(w, job, i);
     if (status == BL_OK)
-        status = xq_state_finish(w, job);
+        status = xq_state_finish(w, job, text);
     xq_state_destroy(w);
     return status;
 }
@@ -199,21 +235,22 @@ bl_status xq_state_write(const char *path, const struct xq_job *job, const struc
 static bl_status check_head(const char *path, const struct bl_file_map *map, const struct xq_job *job, const struct xq_state_key *key)
 {
     const struct head *h = bl_file_map_data(map);
-    const uint64_t bytes = bl_file_map_bytes(map), last = job->n_inputs - 1;
+    const uint64_t bytes = bl_file_map_bytes(map), all = offset_of(job, job->n_inputs);
     if (bytes < sizeof *h || h->magic != MAGIC)
         BL_FAIL(BL_EFORMAT, "%s: this is no saved state of a compression", path);
     if (h->version != VERSION)
-        BL_FAIL(BL_EFORMAT, "%s: a state of version %u, limit %u", path, h->version, VERSION);
+        BL_FAIL(BL_EFORMAT, "%s: a state of version %u, this program reads %u: learn again with --save-state", path, h->version, VERSION);
     if (h->model != key->model)
         BL_FAIL(BL_EFORMAT, "%s: a state of another model than %s", path, bl_model_file_path(job->file));
     if (h->bytes != head_bytes_of(job) || h->n_inputs != job->n_inputs || h->n_matrices != job->n_matrices ||
-        bytes < offset_of(job, (uint32_t)last) + triangle(job, (uint32_t)last) || h->checksum != head_checksum(h))
+        bytes < all || h->checksum != head_checksum(h) || bytes - all < held_bytes(h) ||
+        bl_hash_bytes(HASH_KEY, (const uint8_t *)h + all, (size_t)held_bytes(h)) != h->held_checksum)
         BL_FAIL(BL_EFORMAT, "%s: the state is damaged: length, shapes or checksum of its head are wrong", path);
     if (key->text && h->text != key->text)
-        BL_FAIL(BL_EFORMAT, "%s: a state made from another calibration text, or other windows of it", path);
+        BL_FAIL(BL_EFORMAT, "%s: a state made from another calibration text, or other windows of it: leave --calib and --task out, the state holds what it needs", path);
     if (h->temper != key->temper)
         BL_FAIL(BL_EFORMAT, "%s: a state made with the power %g for the worth of rows, not %g", path, h->temper, key->temper);
-    if (h->objective != key->objective)
+    if (key->objective != XQ_ANY_OBJECTIVE && h->objective != key->objective)
         BL_FAIL(BL_EFORMAT, "%s: a state made for another --objective", path);
     return BL_OK;
 }
@@ -284,6 +321,29 @@ bl_status xq_state_take(const struct xq_state *state, struct xq_job *job, uint32
     free(in->h);
     in->h = h;
     return bl_file_map_check(state->map);
+}
+
+bl_status xq_state_text(const struct xq_state *state, const struct xq_job *job, struct xq_calibration *out)
+{
+    const struct head *h = bl_file_map_data(state->map);
+    const uint8_t *held = (const uint8_t *)h + offset_of(job, job->n_inputs);
+    const uint64_t n = (uint64_t)h->n_held * h->window;
+    *out = (struct xq_calibration){.window = h->window, .n_train = h->n_train, .n_held = h->n_held, .hash = h->text};
+    out->held = malloc((size_t)n * sizeof *out->held + 1);
+    out->held_counts = h->has_counts ? malloc((size_t)n + 1) : NULL;
+    if (!out->held || (h->has_counts && !out->held_counts)) {
+        xq_calibration_free(out);
+        BL_FAIL(BL_ENOMEM, "%s: no memory for %u windows", bl_file_map_path(state->map), h->n_held);
+    }
+    memcpy(out->held, held, (size_t)n * sizeof *out->held);
+    if (out->held_counts)
+        memcpy(out->held_counts, held + n * sizeof *out->held, (size_t)n);
+    return bl_file_map_check(state->map);
+}
+
+uint32_t xq_state_objective(const struct xq_state *state)
+{
+    return ((const struct head *)bl_file_map_data(state->map))->objective;
 }
 
 void xq_state_close(struct xq_state *state)

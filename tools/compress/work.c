@@ -8,18 +8,21 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#define LOCK "lock"
 #define MAGIC 0x57584c42u /* "BLXW" */
-enum { VERSION = 1, PART = 1 << 20 /* bytes of which each has a place in the checksum's chain */ };
+enum { VERSION = 2, PART = 1 << 20 /* bytes of which each has a place in the checksum's chain */, LOCK_TRIES = 100 };
 /* What the folder's files are called; what has another name is not ours to remove. */
-static const char *const names[] = {"sums", "learned", "measured-", "matrix-", "try-", "best"};
+static const char *const names[] = {"sums", "learned", "measured-", "matrix-", "try-", "best", LOCK};
 
 struct head {
     uint32_t magic, version;
@@ -28,8 +31,9 @@ struct head {
 struct xq_work {
     char *path;
     bool quiet;
+    int lock;             /* -1: not locked */
     struct timespec begun;
-    _Atomic bool said, made;
+    _Atomic bool said;
 };
 
 bl_status xq_work_open(const char *path, bool quiet, struct xq_work **out)
@@ -43,6 +47,7 @@ bl_status xq_work_open(const char *path, bool quiet, struct xq_work **out)
         *out = NULL;
         BL_FAIL(BL_ENOMEM, "no memory for the name of a work folder");
     }
+    w->lock = -1;
     w->quiet = quiet;
     clock_gettime(CLOCK_REALTIME, &w->begun);
     return BL_OK;
@@ -76,8 +81,10 @@ void xq_work_close(struct xq_work *w, bool remove)
 {
     if (!w)
         return;
-    if (remove && w->path)
+    if (remove && w->lock >= 0)
         remove_all(w->path);
+    if (w->lock >= 0)
+        close(w->lock);
     free(w->path);
     free(w);
 }
@@ -93,15 +100,48 @@ static char *join(const struct xq_work *w, const char *name)
 
 char *xq_work_path(struct xq_work *w, const char *name)
 {
-    if (!w->made && mkdir(w->path, 0777) != 0 && errno != EEXIST) {
-        (void)bl_error_push(BL_EIO, __FILE__, __LINE__, "%s: %s", w->path, strerror(errno));
-        return NULL;
-    }
-    w->made = true;
     char *path = join(w, name);
     if (!path)
         (void)bl_error_push(BL_ENOMEM, __FILE__, __LINE__, "%s: no memory for a name", w->path);
     return path;
+}
+
+/* Whether the lock is that of the file which has its name now: who had it before may have removed it. */
+static bool is_current(int fd, const char *path)
+{
+    struct stat mine, named;
+    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
+}
+
+bl_status xq_work_lock(struct xq_work *w)
+{
+    if (!w->path)
+        return BL_OK;
+    char *path = xq_work_path(w, LOCK);
+    if (!path)
+        return BL_ENOMEM;
+    bool busy = false;
+    int fd = -1, reason = ENOENT;
+    for (uint32_t i = 0; fd < 0 && !busy && reason == ENOENT && i < LOCK_TRIES; i++) { /* another process may just have removed the folder */
+        if (mkdir(w->path, 0777) == 0 || errno == EEXIST)
+            fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+        if (fd < 0) {
+            reason = errno;
+            continue;
+        }
+        busy = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; /* a disk that knows no locks has none */
+        if (busy || !is_current(fd, path)) {
+            close(fd);
+            fd = -1;
+        }
+    }
+    w->lock = fd;
+    free(path);
+    if (busy)
+        BL_FAIL(BL_EINVAL, "%s: another compression uses this folder", w->path);
+    if (fd < 0)
+        BL_FAIL(BL_EIO, "%s: %s", w->path, strerror(reason));
+    return BL_OK;
 }
 
 void xq_work_drop(struct xq_work *w, const char *name)

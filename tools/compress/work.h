@@ -13,9 +13,11 @@ struct xq_span {
 };
 struct xq_work;
 
-/* Touches nothing yet: the folder is made when something is kept. path NULL: nothing is kept and nothing found. */
+/* Touches nothing yet. path NULL: nothing is kept and nothing found. */
 bl_status xq_work_open(const char *path, bool quiet, struct xq_work **out) BL_MUST_USE;
-/* remove: all that it holds goes, with the folder. NULL is allowed. */
+/* Makes the folder, and keeps it to this process until it is closed. BL_EINVAL: another one has it. */
+bl_status xq_work_lock(struct xq_work *work) BL_MUST_USE;
+/* remove: all that it holds goes, with the folder, if it is locked. NULL is allowed. */
 void xq_work_close(struct xq_work *work, bool remove);
 /* BL_EIO with path and reason. */
 bl_status xq_work_save(struct xq_work *work, const char *name, uint64_t key, const struct xq_span *spans, uint32_t n) BL_MUST_USE;
@@ -23,7 +25,7 @@ bl_status xq_work_save(struct xq_work *work, const char *name, uint64_t key, con
 uint64_t xq_work_bytes(struct xq_work *work, const char *name, uint64_t key);
 /* Fills the first bytes of what was saved into the spans, or touches nothing: when there is nothing, or less. */
 bool xq_work_load(struct xq_work *work, const char *name, uint64_t key, const struct xq_span *spans, uint32_t n);
-/* Where a file of this name is or would be (for files with checksums of their own), the folder made; NULL with an error. Freed by the caller. */
+/* Where a file of this name is or would be (for files with checksums of their own), of a locked folder; NULL with an error. Freed by the caller. */
 char *xq_work_path(struct xq_work *work, const char *name);
 /* A file that is no longer needed. */
 void xq_work_drop(struct xq_work *work, const char *name);
