@@ -198,7 +198,7 @@ static void put_depths(FILE *f, const struct xq_report *r)
     }
     for (uint32_t d = 1; d <= 8; d++)
         most = (double)weights[d] / (double)all > most ? (double)weights[d] / (double)all : most;
-    fprintf(f, "<h2>Bits within weights</h2><p>Share of all weights whose column has so many bits; in brackets the part of all weights whose rows have, beside the scale of the row, one for each 32 columns (group scales).</p>\n<svg viewBox=\"0 0 760 170\" role=\"img\">\n");
+    fprintf(f, "<h2>Bits within weights</h2><p>Share of all weights whose column has so many bits; in brackets the part with group scales.</p>\n<svg viewBox=\"0 0 760 170\" role=\"img\">\n");
     for (uint32_t d = 1; d <= 8; d++) {
         char label[32], after[64];
         const double share = (double)weights[d] / (double)all;
@@ -206,7 +206,7 @@ static void put_depths(FILE *f, const struct xq_report *r)
         snprintf(after, sizeof after, "%.1f %% (%.1f %%)", 100 * share, 100 * (double)grouped[d] / (double)all);
         put_bar(f, d - 1, label, most > 0 ? share / most : 0, after);
     }
-    fprintf(f, "</svg>\n");
+    fprintf(f, "</svg><p>Group scales: beside the scale of a row one more for each 32 of its columns.</p>\n");
 }
 
 static void put_kinds(FILE *f, const struct kind *kinds, size_t n)
