@@ -119,8 +119,8 @@ class Bench(Case):
     def test_no_room(self):
         err = run('bench', '--bits', '2', '--shape', '15M', '--folder', '/sys/firmware')[2]
         self.assertEqual(err.count('\n'), 1, err)
-        self.assertIn('limit 0 bytes free', err)
-        self.refused(1, 'limit 0 bytes free', 'bench', '--bits', '2', '--shape', '15M', '--folder', '/sys/firmware')
+        self.assertIn('0 bytes are free', err)
+        self.refused(1, '0 bytes are free', 'bench', '--bits', '2', '--shape', '15M', '--folder', '/sys/firmware')
 
 
 if __name__ == '__main__':

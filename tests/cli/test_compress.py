@@ -350,17 +350,6 @@ class Compress(unittest.TestCase):
         self.refused(['another --objective'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'), '--objective', 'kld')
         write(path('task.jsonl'), read(path('task.jsonl')).replace(b'Which', b'What'))
         self.refused(['another calibration text'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--state', path('task.state'), '--task', path('task.jsonl'))
-        # the files that eval --arc reads
-        write(path('arc.jsonl'), b''.join(b'{"id": %d, "text": "Is %d (A) a (B) b (C) c\\nAnswer: %s\\n"}\n' % (i, i, b'ABC'[i % 3:i % 3 + 1]) for i in range(40)))
-        write(path('same.jsonl'), b''.join(b'{"prompt": "Is %d (A) a (B) b (C) c\\nAnswer:", "answer": "%s"}\n' % (i, b'ABC'[i % 3:i % 3 + 1]) for i in range(40)))
-        arc = read(self.made('mini', 'arc.gguf', '--size', size, '--task', path('arc.jsonl')))
-        self.assertEqual(read(self.made('mini', 'arc.gguf', '--size', size, '--task', path('same.jsonl'))), arc)
-        write(path('long.jsonl'), read(path('arc.jsonl')).replace(b'Is ', b'Words before the question. ' * 10 + b'Is ')) # longer than a window: its front is cut
-        self.made('mini', 'arc.gguf', '--size', size, '--task', path('long.jsonl'))
-        self.assertEqual(run('eval', '--arc', path('arc.jsonl'), '-m', tiny('mini'), '--tasks', '2')[0], 0)
-        for line, words in ((b'{"text": "Answer: no\\nor yes"}', 'line 1: its text does not end in "Answer: X"'), (b'{"answer": "b"}', 'no "text" that ends in')):
-            write(path('arc.jsonl'), line + b'\n')
-            self.refused([words], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('arc.jsonl'))
         self.refused(['goes with --task'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--objective', 'task', code=2)
         self.refused(['in place of --calib'], tiny('mini'), '-o', path('x.gguf'), '--size', size, '--task', path('task.jsonl'), '--calib', path('task.jsonl'), code=2)
         write(path('short.jsonl'), b'{"prompt": "a", "answer": "b"}\n')
