@@ -169,7 +169,7 @@ static bl_status race(bl_model *m, struct bl_part *p, uint32_t class)
         if (best[k] * LEAST_GAIN < best[m->schedule] && best[k] < best[winner])
             winner = (enum bl_schedule_kind)k;
     p->chosen[class] = winner;
-    p->gain[class] = best[BL_SCHEDULE_SERIAL] / best[winner];
+    p->gain[class] = (double)(uint64_t)(1000 * best[BL_SCHEDULE_SERIAL] / best[winner] + 0.5) / 1000; /* as it is kept: said the same next time */
     bl_log(BL_LOG_INFO, "%s, %u row%s: serial %.0f us, grouped %.0f, streams %.0f, grouped-streams %.0f: %s", p->on->id, 1u << r, r ? "s" : "", best[0] * 1e6, best[1] * 1e6,
            best[2] * 1e6, best[3] * 1e6, bl_schedule_name(winner));
     return BL_OK;
