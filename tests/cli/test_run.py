@@ -4,7 +4,6 @@
     BITLOOM=build/tools/bitloom tests/cli/test_run.py     BITLOOM_TEST_MODEL: also the default model"""
 import json
 import os
-import re
 import signal
 import struct
 import subprocess
