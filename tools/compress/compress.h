@@ -43,7 +43,7 @@ struct xq_options {
     double temper;          /* power of a token's probability in the worth of its row */
     bool feedback;
     uint32_t sweeps;
-    uint32_t rounds;        /* 1, or 2: allocate again by what the first round lost, and take the better file */
+    uint32_t rounds;        /* 1, or 2: where it promises enough, allocate again by what the first round lost, and take the better file */
     bool quick;             /* as the caller calls it: for the report alone */
     bool quiet;
     bool dry_run;           /* print what it would take, and write nothing */

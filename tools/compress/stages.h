@@ -87,8 +87,8 @@ uint64_t xq_measured_key(const struct xq_run *w);
 
 /* ---- produce.c: one file ---- */
 
-/* Allocates for `target` bytes, rounds, writes, judges on held out text; where options.rounds says so allocates again by what rounding lost, and
- * takes that file if it costs less there. It gets the name `path` at the end, or with `keep` false is gone again. A result that has been judged
+/* Allocates for `target` bytes, rounds, writes, judges on held out text; where options.rounds says so and it promises enough, allocates again by what rounding
+ * lost, and takes that file if it costs less there. It gets the name `path` at the end, or with `keep` false is gone again. A result that has been judged
  * is not judged again. slot: of files that are to be in the work folder together each has its own. */
 bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, struct xq_result *result) BL_MUST_USE;
 
