@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#define WORTH_A_ROUND 0.97 /* of the loss: rounding the same model another way changes its KL on other text by as much, either way */
 enum { QUICK_TOKENS = 12288, DEFAULT_TOKENS = 65536, MOST_TARGETS = 32 };
 
 /* "60MB", "1.5GB", "64MiB", "70000000", in any case. False: no such size. */
@@ -117,7 +118,7 @@ int verb_compress(struct options *o)
     struct xq_options options = {.in = o->model, .targets = targets, .n_targets = 1,
                                  .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .calibration = o->calib.items, .n_calibration = o->calib.n,
                                  .calibration_tokens = (uint64_t)(o->calib_tokens > 0 ? o->calib_tokens : o->quick ? QUICK_TOKENS : DEFAULT_TOKENS),
-                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.01, .temper = 0.5, .feedback = true, .sweeps = 2, .rounds = o->quick ? 1 : 2, .shared = 1, .quick = o->quick, .quiet = o->quiet, .report = o->html};
+                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.01, .temper = 0.5, .feedback = true, .sweeps = 2, .rounds = o->quick ? 1 : 2, .worth_a_round = WORTH_A_ROUND, .shared = 1, .quick = o->quick, .quiet = o->quiet, .report = o->html};
     if (!o->model || !o->output) {
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;

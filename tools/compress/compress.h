@@ -44,6 +44,7 @@ struct xq_options {
     bool feedback;
     uint32_t sweeps;
     uint32_t rounds;        /* 1, or 2: where it promises enough, allocate again by what the first round lost, and take the better file */
+    double worth_a_round;   /* what it may promise at most, of the first round's loss */
     bool quick;             /* as the caller calls it: for the report alone */
     bool quiet;
     bool dry_run;           /* print what it would take, and write nothing */

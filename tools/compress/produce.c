@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORTH_A_ROUND 0.97 /* of the loss: rounding the same model another way changes its KL on other text by as much, either way */
 #define JUDGE_MEMORY (UINT64_C(1) << 29) /* for matrices as f32: of a small model half of them, which costs little time */
 
 /* One file in the making. */
@@ -201,7 +200,7 @@ bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32
     BL_TRY(make_file(w, path, target, slot, false, INFINITY, &first));
     xq_plan_expect_rounded(w);
     BL_TRY(xq_plan_allocate(w, target, &second));
-    if (chosen || second.expected_loss < WORTH_A_ROUND * first.loss) {
+    if (chosen || second.expected_loss < w->options->worth_a_round * first.loss) {
         BL_TRY(make_file(w, path, target, slot, keep, chosen ? INFINITY : first.cost, &second));
         if (!chosen)
             second.first_cost = first.cost;
