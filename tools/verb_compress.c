@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #define WORTH_A_ROUND 0.97 /* of the loss: rounding the same model another way changes its KL on other text by as much, either way */
+enum { TUNE_WINDOWS = 64 /* 4 seconds each of the default model on two cores; more bring little */ };
 enum { QUICK_TOKENS = 12288, DEFAULT_TOKENS = 65536, MOST_TARGETS = 32 };
 
 /* "60MB", "1.5GB", "64MiB", "70000000", in any case. False: no such size. */
@@ -118,7 +119,7 @@ int verb_compress(struct options *o)
     struct xq_options options = {.in = o->model, .targets = targets, .n_targets = 1,
                                  .threads = o->threads > 0 ? (uint32_t)o->threads : xq_cores(), .calibration = o->calib.items, .n_calibration = o->calib.n,
                                  .calibration_tokens = (uint64_t)(o->calib_tokens > 0 ? o->calib_tokens : o->quick ? QUICK_TOKENS : DEFAULT_TOKENS),
-                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.01, .temper = 0.5, .feedback = true, .sweeps = 2, .rounds = o->quick ? 1 : 2, .worth_a_round = WORTH_A_ROUND, .shared = 1, .quick = o->quick, .quiet = o->quiet, .report = o->html};
+                                 .checkpoint = o->checkpoint, .dry_run = o->dry_run, .state = o->state, .save_state = o->save_state, .damp = 0.01, .temper = 0.5, .feedback = true, .sweeps = 2, .rounds = o->quick ? 1 : 2, .worth_a_round = WORTH_A_ROUND, .tune_windows = o->quick ? 0 : TUNE_WINDOWS, .shared = 1, .quick = o->quick, .quiet = o->quiet, .report = o->html};
     if (!o->model || !o->output) {
         fprintf(stderr, "bitloom compress: give a model and -o FILE\n");
         return EXIT_USAGE;
@@ -131,6 +132,7 @@ int verb_compress(struct options *o)
         options.shared = !o->group || strlen(o->group) < 2 ? 1 : (uint32_t)strtoul(o->group, NULL, 10) / 32;
         options.sweeps = 0;
         options.rounds = 1;
+        options.tune_windows = 0;
     }
     if ((o->size != NULL) + (o->bits_per_weight > 0) + (o->curve != NULL) + (o->max_kld > 0) + (options.method != XQ_METHOD_XQ) != 1) {
         fprintf(stderr, "bitloom compress: give one of --size, --bpw, --max-kld and --curve, or --bits with --method gptq or rtn\n");

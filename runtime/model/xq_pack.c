@@ -1,6 +1,7 @@
 /* xq_pack.c: writes X-bit blobs. The mirror of cpu_fallback/ref/xq.c, which says what the bits mean. */
 #include "model/xq_pack.h"
 
+#include "base/half.h"
 #include "model/xq.h"
 
 #include <math.h>
@@ -166,6 +167,34 @@ void bl_xq_set_outliers(void *blob, const struct bl_xq_outlier *outliers)
     }
     for (uint32_t u = 0; u < units; u++)
         start[u + 1] += start[u];
+}
+
+static int32_t step_scale(void *blob, uint32_t row, int32_t steps)
+{
+    const struct place p = place_of(blob, row, 0);
+    const uint32_t shift = p.lane % 4 * 8;
+    const int32_t was = (int32_t)(p.tile[p.lane / 4] >> shift & 255), to = was + steps, is = was == 0 ? 0 : to < 1 ? 1 : to > 255 ? 255 : to;
+    p.tile[p.lane / 4] = (p.tile[p.lane / 4] & ~(UINT32_C(255) << shift)) | (uint32_t)is << shift;
+    return is - was;
+}
+
+static uint32_t multiply_correction(uint32_t entry, float by)
+{
+    const float value = bl_f16_to_f32((uint16_t)(entry >> 16)) * by, bounded = value > 65504 ? 65504 : value < -65504 ? -65504 : value;
+    return (entry & 0xffff) | (uint32_t)bl_f32_to_f16(bounded) << 16;
+}
+
+void bl_xq_multiply_rows(void *blob, const int32_t *steps)
+{
+    const struct bl_xq_header *h = blob;
+    const uint32_t units = (h->rows + BL_XQ_UNIT - 1) / BL_XQ_UNIT, *start = (const uint32_t *)blob + h->outliers;
+    uint32_t *entry = (uint32_t *)blob + h->outliers + units + 1;
+    const uint8_t *row_of = (const uint8_t *)(entry + h->n_outliers);
+    for (uint32_t row = 0, at = 0; row < h->rows; row++) {
+        const int32_t by = step_scale(blob, row, steps[row]);
+        for (; h->n_outliers && at < start[row / BL_XQ_UNIT + 1] && row_of[at] == row % BL_XQ_UNIT; at++)
+            entry[at] = by ? multiply_correction(entry[at], exp2f((float)by / 16)) : entry[at];
+    }
 }
 
 void bl_xq_matrix_end(void *blob, uint64_t bytes)

@@ -30,6 +30,8 @@ void bl_xq_set_row_scale(void *blob, uint32_t row, uint8_t scale);
 void bl_xq_set_codes(void *blob, uint32_t row, uint32_t block, const uint8_t codes[32], uint32_t group_scale);
 /* All n_outliers of the shape, ascending by row, then column. */
 void bl_xq_set_outliers(void *blob, const struct bl_xq_outlier *outliers);
+/* Of a matrix that is complete: multiplies row i by 2^(steps[i] / 16), as far as its scale goes; a row of scale 0 stays. The checksum is to be made again. */
+void bl_xq_multiply_rows(void *blob, const int32_t *steps);
 void bl_xq_matrix_end(void *blob, uint64_t bytes); /* the checksum */
 
 /* An input: perm[32 * blocks] with BL_XQ_NO_COLUMN for fill, scale[32 * blocks]. */

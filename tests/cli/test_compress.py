@@ -98,7 +98,7 @@ class Compress(unittest.TestCase):
         data = bytearray(read(path('words.state')))
         struct.pack_into('<I', data, 4, 3)
         write(path('words.state'), data)
-        self.refused(['a state of version 3, this program reads 4'], *state)
+        self.refused(['a state of version 3, this program reads 5'], *state)
         self.refused(['mini.state'], tiny('llama'), '-o', path('x.gguf'), '--bpw', '9', '--state', path('mini.state'))
 
     # What the allocation expects, what rounding then loses by the same measure, and what the network says of the file.

@@ -156,7 +156,7 @@ static void add_plain(void *user, uint32_t value, float *x, uint32_t rows)
 /* h of ordinary inputs against a plain sum in double; of all: symmetric, with a diagonal. */
 static void check_covariances(const struct xq_job *job, const struct xq_blas *blas, const struct xq_calibration *text)
 {
-    const struct xq_network_options options = {1, false, UINT64_MAX, NULL};
+    const struct xq_network_options options = {.threads = 1, .backward = false, .memory = UINT64_MAX};
     struct xq_network *net;
     struct plain_sum p = {job, calloc(job->n_inputs, sizeof *p.h)};
     const struct xq_network_hooks hooks = {&p, add_plain, NULL};

@@ -11,6 +11,8 @@
 
 enum { TOKENS = 40 };
 #define STEP 4e-3f          /* in units of a value's root mean square */
+#define GAIN_STEP 2e-2f     /* of the logarithms of gains */
+#define MOST_GAIN_ERROR 1.5e-2 /* so large a step crosses more kinks; measured: 9e-3 across those of ReLU, else below 2e-4 */
 #define MOST_ERROR 5e-3     /* of a directional derivative, relative to the sum of its terms; measured: 3e-3 across the kinks of ReLU, else below 7e-4 */
 #define MOST_NMSE 1e-10     /* against the engine; measured: below 2e-12 */
 
@@ -148,7 +150,9 @@ static void forget(struct watch *w)
 /* The same gradients, to the bit, however the pass is made. */
 static void check_ways(const char *name, const struct xq_job *job, const struct xq_blas *blas, const struct watch *expected)
 {
-    static const struct xq_network_options ways[] = {{1, true, 0, NULL}, {3, true, 1 << 20, NULL}, {2, true, 5 << 20, NULL}, {7, true, UINT64_MAX, NULL}};
+    static const struct xq_network_options ways[] = {
+        {.threads = 1, .backward = true, .memory = 0}, {.threads = 3, .backward = true, .memory = 1 << 20}, {.threads = 2, .backward = true, .memory = 5 << 20},
+        {.threads = 7, .backward = true, .memory = UINT64_MAX}};
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
         struct watch w = {job->graph, calloc(job->graph->n_values, sizeof(float *)), calloc(job->graph->n_values, sizeof(double)), BL_NO_ID, 0, NULL};
         const struct xq_network_hooks hooks = {&w, made, graded};
@@ -169,7 +173,7 @@ static void check_ways(const char *name, const struct xq_job *job, const struct 
 
 static void check_gradients(const char *name, const struct xq_job *job, const struct xq_blas *blas)
 {
-    const struct xq_network_options options = {2, true, UINT64_MAX, NULL};
+    const struct xq_network_options options = {.threads = 2, .backward = true, .memory = UINT64_MAX};
     struct watch w = {job->graph, calloc(job->graph->n_values, sizeof(float *)), calloc(job->graph->n_values, sizeof(double)), BL_NO_ID, 0, NULL};
     const struct xq_network_hooks hooks = {&w, made, graded};
     struct xq_network *net;
@@ -201,11 +205,106 @@ static void check_gradients(const char *name, const struct xq_job *job, const st
     free(w.size);
 }
 
+/* ---- gains ---- */
+
+struct gains {
+    const struct xq_job *job;
+    struct xq_network *network;
+    float **gain, **gradient; /* [n_tensors]; NULL: none */
+    uint32_t *n;
+};
+
+static void gain_graded(void *user, uint32_t node, const float *gradient, uint32_t rows)
+{
+    (void)rows;
+    const struct gains *g = user;
+    const struct bl_node *n = &g->job->graph->nodes[node];
+    if ((n->op == BL_NODE_RMS_NORM || n->op == BL_NODE_LAYER_NORM || n->op == BL_NODE_LINEAR) && n->weight.tensor != BL_NO_ID && g->gain[n->weight.tensor])
+        xq_network_gain_gradient(g->network, node, gradient, g->gradient[n->weight.tensor]);
+}
+
+/* Norms and matrices with gains that are not 1. */
+static void open_gains(const struct xq_job *job, const struct xq_blas *blas, const struct xq_network_options *options, struct gains *g)
+{
+    const uint32_t tensors = bl_model_file_tensor_count(job->file);
+    uint32_t seed = 3;
+    *g = (struct gains){job, NULL, calloc(tensors, sizeof *g->gain), calloc(tensors, sizeof *g->gradient), calloc(tensors, sizeof *g->n)};
+    if (xq_network_open(job, blas, options, &g->network) != BL_OK)
+        exit(1);
+    for (uint32_t i = 0; i < job->graph->n_nodes; i++) {
+        const struct bl_node *n = &job->graph->nodes[i];
+        const bool is_norm = n->op == BL_NODE_RMS_NORM || n->op == BL_NODE_LAYER_NORM, is_matrix = n->op == BL_NODE_LINEAR && n->out != job->graph->logits;
+        if ((!is_norm && !is_matrix) || n->weight.tensor == BL_NO_ID || g->gain[n->weight.tensor])
+            continue;
+        const struct bl_tensor *t = bl_model_file_tensor_at(job->file, n->weight.tensor);
+        g->n[n->weight.tensor] = (uint32_t)(is_norm ? t->rows * t->dims[0] : t->rows);
+        g->gradient[n->weight.tensor] = calloc(g->n[n->weight.tensor], sizeof(float));
+        if (xq_network_gain(g->network, n->weight.tensor, g->n[n->weight.tensor], &g->gain[n->weight.tensor]) != BL_OK)
+            exit(1);
+        for (uint32_t k = 0; k < g->n[n->weight.tensor]; k++)
+            g->gain[n->weight.tensor][k] = 0.8f + 0.4f * (float)random_bits(&seed) / 65536;
+    }
+}
+
+static void close_gains(struct gains *g)
+{
+    for (uint32_t i = 0; i < bl_model_file_tensor_count(g->job->file); i++)
+        free(g->gradient[i]);
+    free(g->gain);
+    free(g->gradient);
+    free(g->n);
+    xq_network_close(g->network);
+}
+
+/* The loss with one tensor's gains moved along the signs of their gradient. */
+static double gain_loss(struct gains *g, uint32_t tensor, float step)
+{
+    float *gain = g->gain[tensor], *was = malloc(g->n[tensor] * sizeof *was);
+    memcpy(was, gain, g->n[tensor] * sizeof *was);
+    for (uint32_t k = 0; k < g->n[tensor]; k++)
+        gain[k] *= expf(g->gradient[tensor][k] < 0 ? -step : step);
+    if (xq_network_forward(g->network, tokens, TOKENS, false, NULL) != BL_OK)
+        exit(1);
+    memcpy(gain, was, g->n[tensor] * sizeof *was);
+    free(was);
+    return loss_of(xq_network_logits(g->network), xq_network_vocabulary(g->network), NULL);
+}
+
+static void check_gains(const char *name, const struct xq_job *job, const struct xq_blas *blas)
+{
+    const struct xq_network_options most = {.threads = 2, .backward = true, .gains = true, .memory = UINT64_MAX}, least = {.threads = 3, .backward = true, .gains = true};
+    struct gains a, b;
+    open_gains(job, blas, &most, &a);
+    open_gains(job, blas, &least, &b);
+    const struct xq_network_hooks hooks_a = {&a, NULL, gain_graded}, hooks_b = {&b, NULL, gain_graded};
+    if (run_back(a.network, &hooks_a) != BL_OK || run_back(b.network, &hooks_b) != BL_OK)
+        exit(1);
+    double worst = 0;
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < bl_model_file_tensor_count(job->file); t++) {
+        double expected = 0;
+        if (!a.gain[t])
+            continue;
+        check(memcmp(a.gradient[t], b.gradient[t], a.n[t] * sizeof(float)) == 0, name, "gradient of gains depends on how the pass is made: tensor", t);
+        for (uint32_t k = 0; k < a.n[t]; k++)
+            expected += fabs((double)a.gradient[t][k]);
+        const double wide = (gain_loss(&a, t, GAIN_STEP) - gain_loss(&a, t, -GAIN_STEP)) / (2 * (double)GAIN_STEP), narrow = (gain_loss(&a, t, GAIN_STEP / 2) - gain_loss(&a, t, -GAIN_STEP / 2)) / (double)GAIN_STEP;
+        const double found = (4 * narrow - wide) / 3, error = expected > 0 ? fabs(found - expected) / expected : 1;
+        check(error <= MOST_GAIN_ERROR, name, "relative error of a slope over gains", error);
+        worst = error > worst ? error : worst;
+        n++;
+    }
+    printf("%s: gains of %u tensors, largest error %.1e\n", name, n, worst);
+    check(n > 0, name, "no gains", 0);
+    close_gains(&a);
+    close_gains(&b);
+}
+
 /* ---- logits ---- */
 
 static void check_logits(const char *name, const char *path, const char *text, const struct xq_job *job, const struct xq_blas *blas)
 {
-    const struct xq_network_options options = {2, false, UINT64_MAX, NULL};
+    const struct xq_network_options options = {.threads = 2, .memory = UINT64_MAX};
     bl_model_params params;
     bl_model_default_params(&params);
     params.activations = params.kv = BL_NUMBER_F32;
@@ -260,6 +359,7 @@ static void check_model(const char *path, const char *text, const struct xq_blas
     }
     check_logits(name, path, text, &job, blas);
     check_gradients(name, &job, blas);
+    check_gains(name, &job, blas);
     xq_job_close(&job);
 }
 

@@ -25,13 +25,13 @@ const char *xq_error_text(double error, char text[32])
 static bl_status make_target(struct xq_run *w, uint32_t number, double started, struct xq_result *result)
 {
     const struct xq_target *target = &w->options->targets[number];
-    const double rounding = xq_stage_seconds("round"), judging = xq_stage_seconds("judge");
+    const double rounding = xq_stage_seconds("round"), judging = xq_stage_seconds("judge"), tuning = xq_stage_seconds("tune");
     result->parameters = w->parameters;
     if (target->divergence > 0)
         BL_TRY(xq_search(w, target, result));
     else
         BL_TRY(xq_produce(w, target->out, xq_plan_target(w, target), number, true, result));
-    const struct xq_times times = {xq_stage_seconds("learn"), xq_stage_seconds("measure"), xq_stage_seconds("round") - rounding, xq_stage_seconds("judge") - judging, xq_now() - started};
+    const struct xq_times times = {xq_stage_seconds("learn"), xq_stage_seconds("measure"), xq_stage_seconds("round") - rounding, xq_stage_seconds("tune") - tuning, xq_stage_seconds("judge") - judging, xq_now() - started};
     return w->options->report ? xq_write_report(w, target, result, &times) : BL_OK;
 }
 

@@ -45,6 +45,7 @@ struct xq_options {
     uint32_t sweeps;
     uint32_t rounds;        /* 1, or 2: where it promises enough, allocate again by what the first round lost, and take the better file */
     double worth_a_round;   /* what it may promise at most, of the first round's loss */
+    uint32_t tune_windows;  /* of the text, that norms are trained on once all is rounded; kept if the cost falls. 0: they stay as they were */
     bool quick;             /* as the caller calls it: for the report alone */
     bool quiet;
     bool dry_run;           /* print what it would take, and write nothing */
@@ -56,6 +57,8 @@ struct xq_result {
     bool is_judged;
     uint32_t round;         /* of allocation that it is from: 1 or 2; 0: not known yet */
     double first_cost;      /* of the first round's, where there was another */
+    enum { XQ_TUNE_NOT_TRIED, XQ_TUNE_NO_BETTER, XQ_TUNE_KEPT } tuned;
+    double untuned_cost, untuned_divergence; /* where it was tried */
     double divergence, divergence_error, nll_ratio, same_top; /* on held out text, where it counts; the error is NAN where one window is not enough to know it */
     double nll, original_nll;     /* there: of the text's own tokens, nats each */
     uint64_t held_tokens;         /* that these are means over */

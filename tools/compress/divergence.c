@@ -95,7 +95,7 @@ bl_status xq_divergence_measure(const struct xq_job *job, const struct xq_blas *
     *out = (struct xq_divergence_result){0};
     if (!text->n_held)
         BL_FAIL(BL_EINVAL, "no window of the calibration text is held out: the text is too short to judge by");
-    const struct xq_network_options options[2] = {{threads, false, memory / 2, NULL}, {threads, false, memory / 2, file}};
+    const struct xq_network_options options[2] = {{.threads = threads, .memory = memory / 2}, {.threads = threads, .memory = memory / 2, .file = file}};
     struct xq_network *nets[2] = {NULL, NULL};
     bl_status status = xq_network_open(job, blas, &options[0], &nets[0]);
     if (status == BL_OK)

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "compress/capture.h"
 #include "compress/progress.h"
+#include "compress/tune.h"
 #include "model/xq_pack.h"
 
 #include <stdio.h>
@@ -57,10 +58,6 @@ static bl_status time_window(struct trial *t)
 {
     struct xq_run *w = t->run;
     struct xq_calibration one = w->text;
-    if (w->state) { /* a window as good as the others, to time what judging takes */
-        one.train = one.held;
-        one.train_counts = one.held_counts;
-    }
     const struct xq_capture_options options = {.threads = w->options->threads, .ram = w->options->ram, .labels = xq_labels_of(w), .temper = w->options->temper, .done = take_one, .user = t};
     one.n_train = 1;
     const double begun = xq_now();
@@ -139,7 +136,7 @@ static void print_times(const struct trial *t)
         all.round += units_of(&w->job.matrices[i]).round / one.round;
     }
     const double learn = t->window * w->text.n_train, measure = (all.prepare * t->prepare + all.measure * t->measure) / w->options->threads;
-    const double round = all.prepare * t->prepare + all.round * t->round, judge = t->window * w->text.n_held;
+    const double round = all.prepare * t->prepare + all.round * t->round, judge = t->window * w->text.n_held, tune = w->text.n_held ? t->window * xq_tune_windows(&w->text, w->options->tune_windows) : 0;
     printf("time, with %u threads, from one window and one matrix:\n", w->options->threads);
     snprintf(what, sizeof what, "%u windows of %u tokens, %u pass%s over them", w->text.n_train, w->text.window, t->captured.passes, t->captured.passes > 1 ? "es" : "");
     print_time("learn", w->state ? 0 : learn, w->state ? "from the state that was saved" : what);
@@ -148,9 +145,11 @@ static void print_times(const struct trial *t)
     print_time("round", w->options->rounds * round, "for each file");
     snprintf(what, sizeof what, "for each file, %u windows held out", w->text.n_held);
     print_time("judge", w->options->rounds * judge, what);
+    snprintf(what, sizeof what, "for each file, %u windows", xq_tune_windows(&w->text, w->options->tune_windows));
+    print_time("tune", tune, what);
     const uint32_t files = w->options->n_targets;
-    snprintf(what, sizeof what, "%u file%s%s", files, files > 1 ? "s" : "", w->options->targets[0].divergence > 0 ? ", and as much as round and judge again for each try more" : "");
-    print_time("total", (w->state ? 0 : learn) + measure + files * w->options->rounds * (round + judge), what);
+    snprintf(what, sizeof what, "%u file%s%s", files, files > 1 ? "s" : "", w->options->targets[0].divergence > 0 ? ", and as much as round, judge and tune again for each try more" : "");
+    print_time("total", (w->state ? 0 : learn) + measure + files * (w->options->rounds * (round + judge) + tune), what);
 }
 
 static void print_sizes(const struct xq_run *w)
@@ -174,8 +173,7 @@ static void print_sizes(const struct xq_run *w)
 bl_status xq_dry_run(struct xq_run *w)
 {
     struct trial t = {.run = w, .matrix = choose_matrix(&w->job)};
-    if (!w->state || w->text.n_held)
-        BL_TRY(time_window(&t));
+    BL_TRY(time_window(&t));
     BL_TRY(time_matrix(&t));
     print_sizes(w);
     print_times(&t);

@@ -227,6 +227,15 @@ bl_status xq_writer_add(struct xq_writer *w, const void *data)
     return BL_OK;
 }
 
+bl_status xq_writer_replace(struct xq_writer *w, uint32_t tensor, const void *data)
+{
+    uint64_t at = align(((const struct bl_xq_index *)(const void *)w->index)->head_bytes, w->alignment);
+    for (uint32_t i = 0; i < tensor; i++)
+        at = align(at + w->tensors[i].bytes, w->alignment);
+    w->index[sizeof(struct bl_xq_index) / 8 + tensor] = bl_hash_bytes(BL_XQ_INDEX_MAGIC, data, (size_t)w->tensors[tensor].bytes);
+    return xq_out_write(&w->file, data, w->tensors[tensor].bytes, at);
+}
+
 static bl_status write_index(struct xq_writer *w, uint64_t at)
 {
     struct bl_xq_index *index = (void *)w->index;

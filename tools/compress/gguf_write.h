@@ -28,6 +28,8 @@ bl_status xq_writer_create(const char *path, const struct bl_model_file *source,
                            const struct xq_out_tensor *tensors, uint32_t n, struct xq_writer **out) BL_MUST_USE;
 /* The next tensor's data, all of it. */
 bl_status xq_writer_add(struct xq_writer *writer, const void *data) BL_MUST_USE;
+/* Another of the same size in place of a tensor that was added; what was sealed is to be sealed again. */
+bl_status xq_writer_replace(struct xq_writer *writer, uint32_t tensor, const void *data) BL_MUST_USE;
 /* After the last tensor: the temporary file is complete, and can be opened under the name that is returned; NULL with an error. */
 const char *xq_writer_seal(struct xq_writer *writer);
 /* After that: fsync, rename. keys: as at the creation, with other numbers, or NULL. */

@@ -54,7 +54,7 @@ static void find_units(struct xq_network *n, uint32_t *unit_of_node)
 }
 
 /* What the backward pass will need, and what of it is kept: where computing it again would be costly, while there is room. Returns what is left. */
-static uint64_t plan_values(struct xq_network *n, const uint32_t *unit_of_node, uint64_t keep)
+static uint64_t plan_values(struct xq_network *n, const uint32_t *unit_of_node, bool gains, uint64_t keep)
 {
     const struct bl_graph *g = n->graph;
     uint32_t in[BL_NODE_MAX_IN];
@@ -62,6 +62,9 @@ static uint64_t plan_values(struct xq_network *n, const uint32_t *unit_of_node, 
         for (uint32_t k = xq_node_inputs(n, &g->nodes[i], in); k-- > 0;)
             if (xq_network_op(&g->nodes[i])->reads >> k & 1)
                 n->state[in[k]] |= XQ_VALUE_NEEDED;
+    for (uint32_t i = 0; i < g->n_nodes && gains; i++)
+        if (g->nodes[i].op == BL_NODE_RMS_NORM || g->nodes[i].op == BL_NODE_LAYER_NORM || (g->nodes[i].op == BL_NODE_LINEAR && g->nodes[i].out != g->logits))
+            n->state[g->nodes[i].out] |= XQ_VALUE_NEEDED;
     for (uint32_t i = g->n_nodes; i-- > 0;) {
         const uint32_t v = g->nodes[i].out;
         if (v == BL_NO_ID || !(n->state[v] & XQ_VALUE_NEEDED) || n->state[v] & XQ_VALUE_CROSSES)
@@ -138,13 +141,15 @@ static bl_status open_all(struct xq_network *n, const struct xq_job *job, const 
     n->last_unit = calloc(values, sizeof *n->last_unit);
     n->state = calloc(values, 1);
     n->first_node = calloc((size_t)g->n_nodes + 2, sizeof *n->first_node);
+    n->n_tensors = bl_model_file_tensor_count(job->file);
+    n->gain = calloc((size_t)n->n_tensors + 1, sizeof *n->gain);
     uint32_t *unit_of_node = calloc((size_t)g->n_nodes + 1, sizeof *unit_of_node);
     uint64_t cache = options->memory;
-    const bool have = n->value && n->gradient && n->kv && n->last_unit && n->state && n->first_node && unit_of_node;
+    const bool have = n->value && n->gradient && n->kv && n->last_unit && n->state && n->first_node && n->gain && unit_of_node;
     if (have) {
         find_units(n, unit_of_node);
         if (options->backward)
-            cache = plan_values(n, unit_of_node, options->memory);
+            cache = plan_values(n, unit_of_node, options->gains, options->memory);
     }
     free(unit_of_node);
     if (!have)
@@ -221,6 +226,9 @@ void xq_network_close(struct xq_network *n)
         drop_all(n);
     for (uint32_t i = 0; i < n->n_spare; i++)
         free(n->spare[i].data);
+    for (uint32_t i = 0; n->gain && i < n->n_tensors; i++)
+        free(n->gain[i]);
+    free(n->gain);
     free(n->value);
     free(n->gradient);
     free(n->kv);
@@ -305,6 +313,17 @@ uint32_t xq_network_vocabulary(const struct xq_network *n)
 const float *xq_network_value(const struct xq_network *n, uint32_t value)
 {
     return n->value[value];
+}
+
+bl_status xq_network_gain(struct xq_network *n, uint32_t tensor, uint32_t count, float **out)
+{
+    float *gain = n->gain[tensor];
+    if (!gain && !(gain = malloc((count + 1u) * sizeof *gain)))
+        return no_memory(n, "gains");
+    for (uint32_t i = 0; !n->gain[tensor] && i < count; i++)
+        gain[i] = 1;
+    *out = n->gain[tensor] = gain;
+    return BL_OK;
 }
 
 static bl_status back(struct xq_network *n, uint32_t i, const struct xq_network_hooks *hooks)

@@ -17,6 +17,7 @@ struct xq_network;
 struct xq_network_options {
     uint32_t threads;
     bool backward;              /* passes with `keep` will come */
+    bool gains;                 /* the outputs of norms and linears are there to read when they are graded, too; but not the logits */
     uint64_t memory;            /* bytes to save time with: values that the backward pass reads, then matrices as f32; else values are computed
                                    twice, and matrices dequantised for every use */
     struct bl_model_file *file; /* whose weights; NULL: the job's */
@@ -39,6 +40,11 @@ bl_status xq_network_forward(struct xq_network *network, const int32_t *tokens, 
 float *xq_network_logits(struct xq_network *network);
 uint32_t xq_network_vocabulary(const struct xq_network *network);
 const float *xq_network_value(const struct xq_network *network, uint32_t value);
+/* What the n weights of a norm or the n rows of a matrix are multiplied by, for the caller to change between passes; 1 each at first, and as long as nobody
+ * asks. n: of the whole tensor. */
+bl_status xq_network_gain(struct xq_network *network, uint32_t tensor, uint32_t n, float **out) BL_MUST_USE;
+/* When a norm or a linear is graded, and `gains` was said: adds the derivatives by the natural logarithms of its gains, at their places in the tensor. */
+void xq_network_gain_gradient(const struct xq_network *network, uint32_t node, const float *gradient, float *sum);
 /* Once after a forward with `keep`. */
 bl_status xq_network_backward(struct xq_network *network, const struct xq_network_hooks *hooks) BL_MUST_USE;
 /* Bytes of weights, and of values, gradients and scratch. */

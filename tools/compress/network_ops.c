@@ -46,6 +46,18 @@ XQ_WIDE static void add_to(float *y, const float *x, size_t n)
         y[c] += x[c];
 }
 
+XQ_WIDE static void multiply(float *y, const float *x, size_t n)
+{
+    for (size_t c = 0; c < n; c++)
+        y[c] *= x[c];
+}
+
+XQ_WIDE static void add_product(float *y, const float *a, const float *b, size_t n)
+{
+    for (size_t c = 0; c < n; c++)
+        y[c] += a[c] * b[c];
+}
+
 /* ---- embed, select ---- */
 
 static void embed_rows(struct xq_network *n, const struct bl_node *node, uint32_t first, uint32_t end)
@@ -104,10 +116,14 @@ static void forward_turn(void *user, uint32_t i, uint32_t worker)
     const int m = most(l->n, o0, XQ_MATRIX_PIECE), n = most(net->rows, r0, LINEAR_ROWS);
     const int k = (int)l->node->weight.columns, stride = (int)xq_columns(net, l->node->out);
     float *y = row_of(net, l->node->out, r0) + l->first + o0;
-    const float one = 1, beta = l->node->bias.tensor == BL_NO_ID ? 0 : 1;
+    const float *gain = xq_gain(net, l->node), *bias = l->node->bias.tensor == BL_NO_ID ? NULL : xq_weights_vector(net->weights, &l->node->bias) + l->first + o0;
+    const float one = 1, beta = bias && !gain ? 1 : 0;
     for (int r = 0; beta > 0 && r < n; r++)
-        memcpy(y + (size_t)r * (size_t)stride, xq_weights_vector(net->weights, &l->node->bias) + l->first + o0, (size_t)m * sizeof *y);
+        memcpy(y + (size_t)r * (size_t)stride, bias, (size_t)m * sizeof *y);
     net->blas->sgemm("T", "N", &m, &n, &k, &one, l->w + (size_t)o0 * (size_t)k, &k, row_of(net, l->node->in[0], r0), &k, &beta, y, &stride, 1, 1);
+    for (int r = 0; gain && r < n; r++)
+        for (int o = 0; o < m; o++)
+            y[(size_t)r * (size_t)stride + (size_t)o] = y[(size_t)r * (size_t)stride + (size_t)o] * gain[l->first + o0 + (uint32_t)o] + (bias ? bias[o] : 0);
 }
 
 /* dx[rows, k] of rows r0 .. and columns c0 ..: += g W. */
@@ -140,8 +156,18 @@ static void linear_forward(struct xq_network *n, const struct bl_node *node)
     linear(n, node, forward_turn, true);
 }
 
+/* Nobody reads the gradient of the output any more. */
+static void gain_rows_backward(struct xq_network *n, const struct bl_node *node, uint32_t first, uint32_t end)
+{
+    const float *gain = xq_gain(n, node);
+    for (uint32_t r = first; r < end; r++)
+        multiply(gradient_of(n, node->out, r), gain, node->weight.rows);
+}
+
 static void linear_backward(struct xq_network *n, const struct bl_node *node)
 {
+    if (xq_gain(n, node))
+        by_rows(n, node, gain_rows_backward);
     linear(n, node, backward_turn, false);
 }
 
@@ -185,13 +211,13 @@ static void norm_rows(struct xq_network *n, const struct bl_node *node, uint32_t
 {
     const struct bl_params_norm *p = &node->params.norm;
     const float *w = p->flags & BL_NORM_WEIGHT ? xq_weights_vector(n->weights, &node->weight) : NULL;
-    const float *b = p->flags & BL_NORM_BIAS ? xq_weights_vector(n->weights, &node->bias) : NULL;
+    const float *b = p->flags & BL_NORM_BIAS ? xq_weights_vector(n->weights, &node->bias) : NULL, *gain = xq_gain(n, node);
     for (uint32_t i = first * p->groups; i < end * p->groups; i++) {
         const float *x = n->value[node->in[0]] + (size_t)i * p->columns;
         float *y = n->value[node->out] + (size_t)i * p->columns;
         const float s = centre(node, x, y);
         for (uint32_t c = 0; c < p->columns; c++)
-            y[c] = y[c] * s * (w ? w[c] : 1) + (b ? b[c] : 0);
+            y[c] = y[c] * s * (w ? w[c] : 1) * (gain ? gain[c] : 1) + (b ? b[c] : 0);
     }
 }
 
@@ -205,13 +231,15 @@ static void norm(struct xq_network *n, const struct bl_node *node)
 static void norm_rows_backward(struct xq_network *n, const struct bl_node *node, uint32_t first, uint32_t end)
 {
     const struct bl_params_norm *p = &node->params.norm;
-    const float *w = p->flags & BL_NORM_WEIGHT ? xq_weights_vector(n->weights, &node->weight) : NULL;
+    const float *w = p->flags & BL_NORM_WEIGHT ? xq_weights_vector(n->weights, &node->weight) : NULL, *gain = xq_gain(n, node);
     const float count = (float)p->columns;
     for (uint32_t i = first * p->groups; i < end * p->groups; i++) {
         const float *x = n->value[node->in[0]] + (size_t)i * p->columns;
         float *u = n->gradient[node->out] + (size_t)i * p->columns, *dx = n->gradient[node->in[0]] + (size_t)i * p->columns;
-        for (uint32_t c = 0; w && c < p->columns; c++)
-            u[c] *= w[c];
+        if (w)
+            multiply(u, w, p->columns);
+        if (gain)
+            multiply(u, gain, p->columns);
         const bool centred = node->op == BL_NODE_LAYER_NORM;
         const float mean = centred ? sum_of(x, p->columns) / count : 0, mean_u = centred ? sum_of(u, p->columns) / count : 0;
         float squares = 0, product = 0;
@@ -233,6 +261,23 @@ static void norm_rows_backward(struct xq_network *n, const struct bl_node *node,
 static void norm_backward(struct xq_network *n, const struct bl_node *node)
 {
     by_rows(n, node, norm_rows_backward);
+}
+
+/* ---- gains ---- */
+
+/* y = gain h + b, so that the derivative by the logarithm of the gain is the gradient times y - b. */
+void xq_network_gain_gradient(const struct xq_network *n, uint32_t node, const float *gradient, float *sum)
+{
+    const struct bl_node *at = &n->graph->nodes[node];
+    const uint32_t all = xq_columns(n, at->out), columns = at->op == BL_NODE_LINEAR ? all : at->params.norm.columns;
+    const float *b = at->bias.tensor == BL_NO_ID ? NULL : xq_weights_vector(n->weights, &at->bias);
+    sum += at->weight.first_row;
+    for (uint32_t r = 0; r < n->rows * (all / columns); r++) {
+        const float *g = gradient + (size_t)r * columns;
+        add_product(sum, g, n->value[at->out] + (size_t)r * columns, columns);
+        for (uint32_t c = 0; b && c < columns; c++)
+            sum[c] -= g[c] * b[c];
+    }
 }
 
 /* ---- rope ---- */
@@ -402,12 +447,6 @@ static void binary_rows(struct xq_network *n, const struct bl_node *node, uint32
 static void binary(struct xq_network *n, const struct bl_node *node)
 {
     by_rows(n, node, binary_rows);
-}
-
-XQ_WIDE static void add_product(float *y, const float *a, const float *b, size_t n)
-{
-    for (size_t c = 0; c < n; c++)
-        y[c] += a[c] * b[c];
 }
 
 XQ_WIDE static void subtract(float *y, const float *x, size_t n)

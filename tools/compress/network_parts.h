@@ -20,6 +20,8 @@ struct xq_network {
     float *weight_room;         /* rows of a matrix that is not kept */
     float *scratch;             /* [threads][scratch_floats] */
     size_t scratch_floats;
+    float **gain;               /* [n_tensors] of norms' weights and matrices' rows; NULL: 1 each */
+    uint32_t n_tensors;
     float *partial;             /* attention: gradients of keys and values per head */
     uint64_t bytes, fixed_bytes; /* of values, gradients and spare ones; of the rest */
     struct xq_spare {
@@ -34,6 +36,11 @@ enum {
     XQ_VALUE_NEEDED = 4   /* the backward pass of its unit reads it, or computes with it what it reads */
 };
 
+/* Of what the node's weight is; NULL: none. */
+static inline const float *xq_gain(const struct xq_network *network, const struct bl_node *node)
+{
+    return node->weight.tensor == BL_NO_ID || !network->gain[node->weight.tensor] ? NULL : network->gain[node->weight.tensor] + node->weight.first_row;
+}
 /* A node's inputs; attention's are its query, its keys and its values. Returns how many. */
 uint32_t xq_node_inputs(const struct xq_network *network, const struct bl_node *node, uint32_t in[BL_NODE_MAX_IN]);
 static inline uint32_t xq_columns(const struct xq_network *network, uint32_t value)

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "compress/divergence.h"
 #include "compress/progress.h"
+#include "compress/tune.h"
 #include "model/xq.h"
 #include "model/xq_pack.h"
 
@@ -14,12 +15,16 @@
 #include <string.h>
 
 #define JUDGE_MEMORY (UINT64_C(1) << 29) /* for matrices as f32: of a small model half of them, which costs little time */
+#define TUNE_MEMORY (UINT64_C(320) << 20) /* so that it takes no more than learning does */
+#define TUNE_RATE 0.014 /* of the square root of the divergence: what errors cost grows with their square, and so do gains that make up for them */
 
 /* One file in the making. */
 struct making {
     struct xq_run *run;
     struct xq_writer *writer;
     uint32_t slot, round;
+    bool is_last;         /* no other round will take its place */
+    bool is_spoiled;      /* tuned, and no better for it */
     uint64_t key;         /* of what is kept */
     struct xq_prepared p; /* of the input at hand, once a matrix needs it */
     bool is_prepared;
@@ -152,6 +157,133 @@ static bl_status judge(struct xq_run *w, const char *path, struct xq_result *res
     return status;
 }
 
+/* ---- gains ---- */
+
+static void tuned_window(void *user)
+{
+    (void)user;
+    xq_stage_step(1);
+}
+
+static bl_status write_norm(struct making *m, uint32_t t, const float *factor, uint64_t n)
+{
+    const struct xq_run *w = m->run;
+    float *weights = malloc((size_t)n * sizeof *weights);
+    if (!weights)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for %llu weights of '%s'", w->options->in, (unsigned long long)n, w->tensors[t].name);
+    bl_status status = bl_model_file_numbers(w->job.file, bl_model_file_tensor_at(w->job.file, w->source_of_tensor[t]), 0, n, weights);
+    for (uint64_t i = 0; i < n; i++)
+        weights[i] *= factor[i];
+    if (status == BL_OK)
+        status = xq_writer_replace(m->writer, t, weights);
+    free(weights);
+    return status;
+}
+
+/* The rest as it is in the file. */
+static bl_status write_matrix(struct making *m, uint32_t t, uint32_t matrix, const struct bl_model_file *file, const float *factor)
+{
+    const struct xq_run *w = m->run;
+    const uint64_t bytes = w->tensors[t].bytes;
+    void *blob = malloc((size_t)bytes);
+    if (!blob)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for %llu bytes of '%s'", w->options->in, (unsigned long long)bytes, w->tensors[t].name);
+    const uint32_t rows = w->job.matrices[matrix].rows;
+    int32_t *steps = malloc(rows * sizeof *steps);
+    if (!steps) {
+        free(blob);
+        BL_FAIL(BL_ENOMEM, "%s: no memory for %u rows", w->options->in, rows);
+    }
+    memcpy(blob, bl_model_file_data(file) + bl_model_file_tensor(file, w->job.matrices[matrix].name)->offset, (size_t)bytes);
+    for (uint32_t i = 0; i < rows; i++)
+        steps[i] = (int32_t)lround(XQ_GAIN_STEPS * log2((double)factor[i]));
+    bl_xq_multiply_rows(blob, steps);
+    bl_xq_matrix_end(blob, bytes);
+    const bl_status status = xq_writer_replace(m->writer, t, blob);
+    free(steps);
+    free(blob);
+    return status;
+}
+
+static bl_status write_gains(struct making *m, const char *path, const struct xq_gains *gains)
+{
+    const struct xq_run *w = m->run;
+    struct bl_model_file *file;
+    BL_TRY(bl_model_file_open(path, BL_FILE_MAP, &file));
+    bl_status status = BL_OK;
+    for (uint32_t t = 0; t < w->n_tensors; t++) {
+        const uint32_t matrix = w->matrix_of_tensor[t];
+        for (uint32_t i = 0; i < gains->n && status == BL_OK; i++) {
+            const float *factor = gains->factor + gains->first[i];
+            if (matrix != BL_NO_ID && matrix == gains->matrix[i])
+                status = write_matrix(m, t, matrix, file, factor);
+            else if (matrix == BL_NO_ID && gains->matrix[i] == BL_NO_ID && w->source_of_tensor[t] == gains->tensor[i])
+                status = write_norm(m, t, factor, gains->first[i + 1] - gains->first[i]);
+        }
+    }
+    bl_model_file_close(file);
+    return status == BL_OK && !xq_writer_seal(m->writer) ? BL_EIO : status;
+}
+
+/* Trained, or as they were kept. */
+static bl_status train_gains(struct making *m, const char *path, double divergence, struct xq_gains *gains)
+{
+    struct xq_run *w = m->run;
+    const struct xq_options *o = w->options;
+    const struct xq_tune_options options = {.objective = w->objective, .threads = o->threads, .windows = o->tune_windows, .rate = TUNE_RATE * sqrt(fmin(divergence, 1)), .memory = o->ram ? 0 : TUNE_MEMORY,
+                                            .progress = tuned_window};
+    const struct xq_span span = {gains->factor, gains->first[gains->n] * sizeof *gains->factor};
+    const uint64_t key = xq_run_key(xq_run_key(m->key, &w->text.hash, sizeof w->text.hash), &o->tune_windows, sizeof o->tune_windows);
+    struct bl_model_file *file;
+    char name[48];
+    snprintf(name, sizeof name, "gains-%u-%u", m->slot, m->round);
+    if (xq_work_load(w->kept, name, key, &span, 1))
+        return BL_OK;
+    BL_TRY(bl_model_file_open(path, BL_FILE_MAP, &file));
+    xq_stage_begin("tune", xq_tune_windows(&w->text, o->tune_windows), o->quiet);
+    const bl_status status = xq_tune(&w->job, w->blas, &w->text, file, &options, gains);
+    (void)xq_stage_end(status == BL_OK ? NULL : "failed");
+    bl_model_file_close(file);
+    return status == BL_OK ? xq_work_save(w->kept, name, key, &span, 1) : status;
+}
+
+/* The file at `path`, sealed and judged, with gains; spoiled if it does not cost less with them. */
+static bl_status tune_with(struct making *m, const char *path, struct xq_gains *gains, struct xq_result *result)
+{
+    const bool known = result->tuned != XQ_TUNE_NOT_TRIED;
+    if (!known) {
+        result->untuned_cost = result->cost;
+        result->untuned_divergence = result->divergence;
+    }
+    struct xq_result trial = *result;
+    BL_TRY(train_gains(m, path, result->untuned_divergence, gains));
+    BL_TRY(write_gains(m, path, gains));
+    if (known)
+        return BL_OK;
+    trial.is_judged = false;
+    trial.tuned = XQ_TUNE_KEPT;
+    result->tuned = XQ_TUNE_NO_BETTER;
+    BL_TRY(judge(m->run, path, &trial));
+    m->is_spoiled = !(trial.cost < result->cost);
+    if (!m->is_spoiled)
+        *result = trial;
+    return BL_OK;
+}
+
+static bl_status tune(struct making *m, const char *path, struct xq_result *result)
+{
+    struct xq_run *w = m->run;
+    struct xq_gains gains;
+    if (result->tuned == XQ_TUNE_NO_BETTER || !w->text.n_held || !xq_tune_windows(&w->text, w->options->tune_windows))
+        return BL_OK;
+    BL_TRY(xq_gains_make(&w->job, &gains));
+    const bl_status status = gains.n ? tune_with(m, path, &gains, result) : BL_OK;
+    xq_gains_free(&gains);
+    return status;
+}
+
+/* ---- files ---- */
+
 /* Gets its name if that is to be, and it costs less than `least`. */
 static bl_status write_file(struct making *m, bool keep, double least, struct xq_result *result)
 {
@@ -161,18 +293,21 @@ static bl_status write_file(struct making *m, bool keep, double least, struct xq
     if (!temporary)
         return BL_EIO;
     BL_TRY(judge(w, temporary, result));
+    const bool is_taken = !isfinite(least) || result->cost < least;
+    if (is_taken && m->is_last)
+        BL_TRY(tune(m, temporary, result));
     BL_TRY(bl_model_file_check(w->job.file)); /* before the result gets its name: the input may have shrunk */
-    if (!keep || (isfinite(least) && !(result->cost < least)))
+    if (!keep || !is_taken || m->is_spoiled)
         return BL_OK;
     xq_plan_keys(w, result);
     return xq_writer_finish(m->writer, w->keys);
 }
 
-/* One file, by what is expected now; its name only if it costs less than `least`. */
-static bl_status make_file(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, double least, struct xq_result *result)
+/* One file, by what is expected now; its name only if it costs less than `least`. is_last: it is the one, if it does. */
+static bl_status make_file(struct xq_run *w, const char *path, uint64_t target, uint32_t slot, bool keep, bool is_last, double least, struct xq_result *result)
 {
     const struct xq_options *o = w->options;
-    struct making m = {.run = w, .slot = slot, .round = result->round};
+    struct making m = {.run = w, .slot = slot, .round = result->round, .is_last = is_last};
     const double how[] = {o->method, o->depth, o->grouped, o->feedback, o->sweeps, o->shared, result->round};
     m.key = xq_run_key(xq_run_key(xq_measured_key(w), how, sizeof how), &target, sizeof target);
     BL_TRY(xq_plan_allocate(w, target, result));
@@ -181,7 +316,7 @@ static bl_status make_file(struct xq_run *w, const char *path, uint64_t target, 
     result->loss = 0;
     const bl_status status = write_file(&m, keep, least, result);
     xq_writer_destroy(m.writer);
-    return status;
+    return status == BL_OK && m.is_spoiled && keep ? make_file(w, path, target, slot, keep, is_last, least, result) : status;
 }
 
 /* A result that was chosen before is made again without being judged: of the second round, after the first has said what it loses. */
@@ -193,15 +328,15 @@ bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32
     second.round = 2;
     xq_plan_expect_measured(w);
     if (!twice || (chosen && result->round == 1)) {
-        BL_TRY(make_file(w, path, target, slot, keep, INFINITY, &first));
+        BL_TRY(make_file(w, path, target, slot, keep, true, INFINITY, &first));
         *result = first;
         return BL_OK;
     }
-    BL_TRY(make_file(w, path, target, slot, false, INFINITY, &first));
+    BL_TRY(make_file(w, path, target, slot, false, false, INFINITY, &first));
     xq_plan_expect_rounded(w);
     BL_TRY(xq_plan_allocate(w, target, &second));
     if (chosen || second.expected_loss < w->options->worth_a_round * first.loss) {
-        BL_TRY(make_file(w, path, target, slot, keep, chosen ? INFINITY : first.cost, &second));
+        BL_TRY(make_file(w, path, target, slot, keep, true, chosen ? INFINITY : first.cost, &second));
         if (!chosen)
             second.first_cost = first.cost;
         if (chosen || second.cost < first.cost) {
@@ -211,5 +346,5 @@ bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32
     }
     *result = first;
     xq_plan_expect_measured(w);
-    return keep ? make_file(w, path, target, slot, true, INFINITY, result) : BL_OK;
+    return keep || w->options->tune_windows ? make_file(w, path, target, slot, keep, true, INFINITY, result) : BL_OK;
 }

@@ -47,7 +47,7 @@ static bl_status try_size(struct search *s, const struct xq_target *target, uint
     const struct xq_span span = {&r, sizeof r};
     char name[32], error[32];
     snprintf(name, sizeof name, "try-%u", number);
-    const double how[] = {(double)bytes, w->options->feedback, w->options->sweeps, w->options->rounds};
+    const double how[] = {(double)bytes, w->options->feedback, w->options->sweeps, w->options->rounds, w->options->tune_windows};
     const uint64_t key = xq_run_key(xq_run_key(xq_measured_key(w), how, sizeof how), &w->text.hash, sizeof w->text.hash);
     if (!xq_work_load(w->kept, name, key, &span, 1)) {
         BL_TRY(xq_produce(w, target->out, bytes, s->slot, false, &r));

@@ -76,7 +76,7 @@ bl_status xq_plan_allocate(struct xq_run *w, uint64_t target, struct xq_result *
 enum xq_labels xq_labels_of(const struct xq_run *w);
 /* The objective, and the state if one was given. */
 bl_status xq_open_state(struct xq_run *w) BL_MUST_USE;
-/* To learn from and to judge by; of a state only what is held out, without the windows to learn from. */
+/* To learn from and to judge by. */
 bl_status xq_read_text(struct xq_run *w) BL_MUST_USE;
 bl_status xq_learn(struct xq_run *w) BL_MUST_USE;
 bl_status xq_measure_all(struct xq_run *w) BL_MUST_USE;
@@ -96,7 +96,7 @@ bl_status xq_produce(struct xq_run *w, const char *path, uint64_t target, uint32
 
 /* Seconds of the stages, and of all. */
 struct xq_times {
-    double learn, measure, round, judge, all;
+    double learn, measure, round, tune, judge, all;
 };
 bl_status xq_write_report(struct xq_run *w, const struct xq_target *target, const struct xq_result *result, const struct xq_times *times) BL_MUST_USE;
 

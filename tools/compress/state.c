@@ -1,4 +1,4 @@
-/* state.c: a head with all small numbers, then the lower triangles of the covariances at places that the job's shapes give, then the windows held out. */
+/* state.c: a head with all small numbers, then the lower triangles of the covariances at places that the job's shapes give, then the windows of the text. */
 #include "compress/state.h"
 
 #include "base/error.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define MAGIC 0x53584c42u /* "BLXS" */
-enum { VERSION = 4 };
+enum { VERSION = 5, MOST_WINDOW = 1 << 16 };
 #define HASH_KEY UINT64_C(0x6269746c6f6f6d73)
 
 /* Then n_inputs of struct input_entry, n_matrices of struct matrix_entry, and matrix by matrix the worths of its rows and its coupling. */
@@ -22,9 +22,9 @@ struct head {
     uint64_t model, text;
     double temper;
     uint32_t objective, n_inputs, n_matrices;
-    uint32_t window, n_train, n_held, has_counts; /* of the text; [n_held][window] tokens stand at the end, and whether they count */
+    uint32_t window, n_train, n_held, has_counts; /* of the text; [n_train + n_held][window] tokens stand at the end, and whether they count */
     uint32_t reserved;
-    uint64_t held_checksum;
+    uint64_t text_checksum;
 };
 struct input_entry {
     uint64_t offset, checksum; /* of the triangle */
@@ -98,9 +98,9 @@ static struct matrix_entry *matrices_of(const struct xq_job *job, void *head)
     return (struct matrix_entry *)(inputs_of(head) + job->n_inputs);
 }
 
-static uint64_t held_bytes(const struct head *h)
+static uint64_t text_bytes(const struct head *h)
 {
-    return (uint64_t)h->n_held * h->window * (sizeof(int32_t) + (h->has_counts ? 1 : 0));
+    return ((uint64_t)h->n_train + h->n_held) * h->window * (sizeof(int32_t) + (h->has_counts ? 1 : 0));
 }
 
 /* ---- writing ---- */
@@ -170,19 +170,22 @@ static bl_status put_text(struct xq_state_writer *w, const struct xq_job *job, c
     head->window = text->window;
     head->n_train = text->n_train;
     head->n_held = text->n_held;
-    head->has_counts = text->held_counts != NULL;
-    const uint64_t bytes = held_bytes(head), tokens = (uint64_t)text->n_held * text->window * sizeof *text->held;
-    uint8_t *held = malloc((size_t)bytes + 1);
-    if (!held)
-        BL_FAIL(BL_ENOMEM, "%s: no memory for %u windows", w->file.path, text->n_held);
-    if (text->n_held)
-        memcpy(held, text->held, (size_t)tokens);
-    if (text->n_held && text->held_counts)
-        memcpy(held + tokens, text->held_counts, (size_t)(bytes - tokens));
-    held[bytes] = 0; /* a byte more: the file reaches to there where nothing is held out */
-    head->held_checksum = bl_hash_bytes(HASH_KEY, held, (size_t)bytes);
-    const bl_status status = xq_out_write(&w->file, held, bytes + 1, offset_of(job, job->n_inputs));
-    free(held);
+    head->has_counts = text->train_counts != NULL;
+    const size_t train = (size_t)text->n_train * text->window, held = (size_t)text->n_held * text->window, bytes = (size_t)text_bytes(head);
+    int32_t *all = malloc(bytes + 1);
+    if (!all)
+        BL_FAIL(BL_ENOMEM, "%s: no memory for %u windows", w->file.path, text->n_train + text->n_held);
+    uint8_t *counts = (uint8_t *)(all + train + held);
+    memcpy(all, text->train, train * sizeof *all);
+    if (held)
+        memcpy(all + train, text->held, held * sizeof *all);
+    if (head->has_counts)
+        memcpy(counts, text->train_counts, train);
+    if (head->has_counts && held)
+        memcpy(counts + train, text->held_counts, held);
+    head->text_checksum = bl_hash_bytes(HASH_KEY, all, bytes);
+    const bl_status status = xq_out_write(&w->file, all, bytes, offset_of(job, job->n_inputs));
+    free(all);
     return status;
 }
 
@@ -243,8 +246,8 @@ static bl_status check_head(const char *path, const struct bl_file_map *map, con
     if (h->model != key->model)
         BL_FAIL(BL_EFORMAT, "%s: a state of another model than %s", path, bl_model_file_path(job->file));
     if (h->bytes != head_bytes_of(job) || h->n_inputs != job->n_inputs || h->n_matrices != job->n_matrices ||
-        bytes < all || h->checksum != head_checksum(h) || bytes - all < held_bytes(h) ||
-        bl_hash_bytes(HASH_KEY, (const uint8_t *)h + all, (size_t)held_bytes(h)) != h->held_checksum)
+        bytes < all || h->checksum != head_checksum(h) || h->window > MOST_WINDOW || bytes - all < text_bytes(h) ||
+        bl_hash_bytes(HASH_KEY, (const uint8_t *)h + all, (size_t)text_bytes(h)) != h->text_checksum)
         BL_FAIL(BL_EFORMAT, "%s: the state is damaged: length, shapes or checksum of its head are wrong", path);
     if (key->text && h->text != key->text)
         BL_FAIL(BL_EFORMAT, "%s: a state made from another calibration text, or other windows of it: leave --calib and --task out, the state holds what it needs", path);
@@ -326,18 +329,24 @@ bl_status xq_state_take(const struct xq_state *state, struct xq_job *job, uint32
 bl_status xq_state_text(const struct xq_state *state, const struct xq_job *job, struct xq_calibration *out)
 {
     const struct head *h = bl_file_map_data(state->map);
-    const uint8_t *held = (const uint8_t *)h + offset_of(job, job->n_inputs);
-    const uint64_t n = (uint64_t)h->n_held * h->window;
+    const size_t train = (size_t)h->n_train * h->window, held = (size_t)h->n_held * h->window;
+    const int32_t *all = (const int32_t *)(const void *)((const uint8_t *)h + offset_of(job, job->n_inputs));
+    const uint8_t *counts = (const uint8_t *)(all + train + held);
     *out = (struct xq_calibration){.window = h->window, .n_train = h->n_train, .n_held = h->n_held, .hash = h->text};
-    out->held = malloc((size_t)n * sizeof *out->held + 1);
-    out->held_counts = h->has_counts ? malloc((size_t)n + 1) : NULL;
-    if (!out->held || (h->has_counts && !out->held_counts)) {
+    out->train = malloc(train * sizeof *all + 1);
+    out->held = malloc(held * sizeof *all + 1);
+    out->train_counts = h->has_counts ? malloc(train + 1) : NULL;
+    out->held_counts = h->has_counts ? malloc(held + 1) : NULL;
+    if (!out->train || !out->held || (h->has_counts && (!out->train_counts || !out->held_counts))) {
         xq_calibration_free(out);
-        BL_FAIL(BL_ENOMEM, "%s: no memory for %u windows", bl_file_map_path(state->map), h->n_held);
+        BL_FAIL(BL_ENOMEM, "%s: no memory for %u windows", bl_file_map_path(state->map), h->n_train + h->n_held);
     }
-    memcpy(out->held, held, (size_t)n * sizeof *out->held);
-    if (out->held_counts)
-        memcpy(out->held_counts, held + n * sizeof *out->held, (size_t)n);
+    memcpy(out->train, all, train * sizeof *all);
+    memcpy(out->held, all + train, held * sizeof *all);
+    if (h->has_counts) {
+        memcpy(out->train_counts, counts, train);
+        memcpy(out->held_counts, counts + train, held);
+    }
     return bl_file_map_check(state->map);
 }
 

@@ -22,7 +22,7 @@ struct xq_state_key xq_state_key(const struct xq_job *job, const struct xq_calib
 uint64_t xq_state_bytes(const struct xq_job *job);
 
 /* Writing: create; each input once, in any order, on one thread, while its h is there; finish, with worths and tokens as the job has them, and the windows of
- * the text that were held out.
+ * the text.
  * BL_EIO with path and reason. Nothing appears under `path` before finish has succeeded; destroy removes what is left (NULL is allowed). */
 struct xq_state_writer;
 bl_status xq_state_create(const char *path, const struct xq_job *job, const struct xq_state_key *key, struct xq_state_writer **out) BL_MUST_USE;
@@ -41,7 +41,7 @@ bl_status xq_state_write(const char *path, const struct xq_job *job, const struc
 struct xq_state;
 bl_status xq_state_open(const char *path, struct xq_job *job, const struct xq_state_key *key, struct xq_state **out) BL_MUST_USE;
 bl_status xq_state_take(const struct xq_state *state, struct xq_job *job, uint32_t input) BL_MUST_USE;
-/* The text that it was learned from, as far as it is kept: the windows held out, the number of the others, the hash of all. The caller frees it. */
+/* The text that it was learned from: all windows. The caller frees it. */
 bl_status xq_state_text(const struct xq_state *state, const struct xq_job *job, struct xq_calibration *out) BL_MUST_USE;
 uint32_t xq_state_objective(const struct xq_state *state);
 void xq_state_close(struct xq_state *state);

@@ -22,7 +22,7 @@
 #define MAGIC 0x57584c42u /* "BLXW" */
 enum { VERSION = 2, PART = 1 << 20 /* bytes of which each has a place in the checksum's chain */, LOCK_TRIES = 100 };
 /* What the folder's files are called; what has another name is not ours to remove. */
-static const char *const names[] = {"sums", "learned", "measured-", "matrix-", "try-", "best", LOCK};
+static const char *const names[] = {"sums", "learned", "measured-", "matrix-", "gains-", "try-", "best", LOCK};
 
 struct head {
     uint32_t magic, version;
