@@ -209,6 +209,10 @@ int verb_bench(struct options *o)
         fprintf(stderr, "%s bench: no model: give a file with -m FILE, or --kernels, or --bits\n", program_name);
         return EXIT_USAGE;
     }
+    if (o->output && (o->kernels || !o->bench_bits)) {
+        fprintf(stderr, "%s bench: -o is the picture of --bits\n", program_name);
+        return EXIT_USAGE;
+    }
     if (o->kernels) {
         code = bench_kernels(o);
     } else if (o->bench_bits) {

@@ -107,6 +107,7 @@ class Bench(Case):
         self.refused(2, '-r 0', 'bench', tiny('llama'), '-r', '0')
         self.refused(2, ['abc: ', 'no model file', 'begins with a digit'], 'bench', '--bits', 'abc', '--kernels')
         self.refused(2, ['no model', '--kernels', '--bits'], 'bench')
+        self.refused(2, '-o is the picture of --bits', 'bench', tiny('llama'), '-o', path('x.svg'))
         self.refused(1, 'none.gguf', 'bench', '-m', path('none.gguf'))
         self.refused(1, 'nowhere', 'bench', '--kernels', '--device', 'nowhere')
         self.refused(1, 'cannot make the folder', 'bench', '--bits', '2', '--shape', '15M', '--folder', path('no/such'))

@@ -307,6 +307,11 @@ class Compress(unittest.TestCase):
             self.assertEqual(os.listdir(path('lock.gguf.work')), ['lock'])
         self.assertEqual(run(*arguments)[0], 0)
         self.assertFalse(os.path.exists(path('lock.gguf.work')))
+        with open(path('lock.state.part'), 'w') as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            self.refused(['lock.state: another process is writing it'], *arguments[1:], '--save-state', path('lock.state'))
+            self.assertEqual(os.stat(path('lock.state.part')).st_ino, os.fstat(f.fileno()).st_ino)
+        os.unlink(path('lock.state.part'))
 
     def test_most_divergence(self):
         smaller = 0

@@ -9,8 +9,37 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+enum { LOCK_TRIES = 100 };
+
+/* Another process may have renamed or removed it since it was opened. */
+static bool is_current(int fd, const char *path)
+{
+    struct stat mine, named;
+    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
+}
+
+int xq_out_lock(const char *path, int flags, bool *busy)
+{
+    *busy = false;
+    for (uint32_t i = 0; i < LOCK_TRIES; i++) {
+        const int fd = open(path, flags | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return -1;
+        *busy = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+        if (!*busy && is_current(fd, path))
+            return fd;
+        close(fd);
+        if (*busy)
+            return -1;
+    }
+    errno = ENOENT;
+    return -1;
+}
 
 static bl_status open_part(struct xq_out_file *f, const char *path, int flags)
 {
@@ -23,10 +52,12 @@ static bl_status open_part(struct xq_out_file *f, const char *path, int flags)
         BL_FAIL(BL_ENOMEM, "%s: no memory for its name", path);
     }
     snprintf(f->temporary, room, "%s.part", path);
-    f->fd = open(f->temporary, flags | O_WRONLY | O_CLOEXEC, 0666);
+    bool busy;
+    f->fd = xq_out_lock(f->temporary, flags | O_WRONLY, &busy);
     if (f->fd >= 0)
         return BL_OK;
-    const bl_status status = bl_error_push(BL_EIO, __FILE__, __LINE__, "%s: %s", f->temporary, strerror(errno));
+    const bl_status status = busy ? bl_error_push(BL_EINVAL, __FILE__, __LINE__, "%s: another process is writing it", path)
+                                  : bl_error_push(BL_EIO, __FILE__, __LINE__, "%s: %s", f->temporary, strerror(errno));
     free(f->temporary); /* it is not ours to remove */
     f->temporary = NULL;
     xq_out_discard(f);
@@ -35,7 +66,12 @@ static bl_status open_part(struct xq_out_file *f, const char *path, int flags)
 
 bl_status xq_out_open(struct xq_out_file *f, const char *path)
 {
-    return open_part(f, path, O_CREAT | O_TRUNC);
+    BL_TRY(open_part(f, path, O_CREAT));
+    if (ftruncate(f->fd, 0) == 0)
+        return BL_OK;
+    const bl_status status = bl_error_push(BL_EIO, __FILE__, __LINE__, "%s: %s", f->temporary, strerror(errno));
+    xq_out_discard(f);
+    return status;
 }
 
 bl_status xq_out_reopen(struct xq_out_file *f, const char *path)
@@ -87,12 +123,10 @@ bl_status xq_out_flush(const struct xq_out_file *f)
 bl_status xq_out_finish(struct xq_out_file *f)
 {
     BL_TRY(xq_out_flush(f));
-    const int fd = f->fd;
-    f->fd = -1;
-    if (close(fd) != 0)
-        BL_FAIL(BL_EIO, "%s: close: %s", f->temporary, strerror(errno));
     if (rename(f->temporary, f->path) != 0)
         BL_FAIL(BL_EIO, "%s: rename to %s: %s", f->temporary, f->path, strerror(errno));
+    close(f->fd); /* what it holds is on the disk; until then nobody else has the name */
+    f->fd = -1;
     free(f->temporary);
     f->temporary = NULL;
     return BL_OK;
@@ -102,10 +136,10 @@ void xq_out_discard(struct xq_out_file *f)
 {
     if (!f->path)
         return;
-    if (f->fd >= 0)
-        close(f->fd);
     if (f->temporary)
         (void)unlink(f->temporary);
+    if (f->fd >= 0)
+        close(f->fd);
     free(f->temporary);
     free(f->path);
     *f = (struct xq_out_file){0};

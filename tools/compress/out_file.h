@@ -3,6 +3,7 @@
 #ifndef XQ_OUT_FILE_H
 #define XQ_OUT_FILE_H
 #include <bitloom/status.h>
+#include <stdbool.h>
 
 /* All zeros: nothing is open. */
 struct xq_out_file {
@@ -10,7 +11,11 @@ struct xq_out_file {
     int fd;
 };
 
-/* BL_EIO with path and reason from all of these. */
+/* Opens a file and keeps it to this process until it is closed; flags: of open(2). -1: *busy when another process has it, else errno says why. A disk that
+ * knows no locks has none. */
+int xq_out_lock(const char *path, int flags, bool *busy);
+
+/* BL_EIO with path and reason from all of these; BL_EINVAL where another process is writing the same. */
 bl_status xq_out_open(struct xq_out_file *f, const char *path) BL_MUST_USE;
 /* The temporary file that another run left goes on; BL_EIO when there is none. */
 bl_status xq_out_reopen(struct xq_out_file *f, const char *path) BL_MUST_USE;

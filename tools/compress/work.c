@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -106,13 +105,6 @@ char *xq_work_path(struct xq_work *w, const char *name)
     return path;
 }
 
-/* Whether the lock is that of the file which has its name now: who had it before may have removed it. */
-static bool is_current(int fd, const char *path)
-{
-    struct stat mine, named;
-    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
-}
-
 bl_status xq_work_lock(struct xq_work *w)
 {
     if (!w->path)
@@ -124,16 +116,8 @@ bl_status xq_work_lock(struct xq_work *w)
     int fd = -1, reason = ENOENT;
     for (uint32_t i = 0; fd < 0 && !busy && reason == ENOENT && i < LOCK_TRIES; i++) { /* another process may just have removed the folder */
         if (mkdir(w->path, 0777) == 0 || errno == EEXIST)
-            fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
-        if (fd < 0) {
-            reason = errno;
-            continue;
-        }
-        busy = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; /* a disk that knows no locks has none */
-        if (busy || !is_current(fd, path)) {
-            close(fd);
-            fd = -1;
-        }
+            fd = xq_out_lock(path, O_CREAT | O_RDWR, &busy);
+        reason = errno;
     }
     w->lock = fd;
     free(path);
