@@ -76,6 +76,18 @@ static void decode(const uint8_t *blob, float *out)
     kernel.fn(&call, 0, call.grid[0] * call.grid[1], scratch);
 }
 
+static void check_row(uint32_t row, double by, const float *before, const float *after)
+{
+    float size = 0;
+    for (uint32_t c = 0; c < COLUMNS; c++)
+        size = fabsf(after[c]) > size ? fabsf(after[c]) : size;
+    check(size > 0, "a row of zeros", row, (double)size);
+    for (uint32_t c = 0; c < COLUMNS; c++) {
+        const double error = fabs((double)after[c] - by * (double)before[c]) / (double)size;
+        check(error < 1e-3, "a weight of another factor", row, error);
+    }
+}
+
 int main(void)
 {
     static float before[ROWS][COLUMNS], after[ROWS][COLUMNS];
@@ -92,15 +104,7 @@ int main(void)
     decode(blob, after[0]);
     for (uint32_t i = 0; i < ROWS; i++) {
         const int32_t to = (int32_t)i + steps[i], is = i == 0 ? 0 : to < 1 ? 1 : to > 255 ? 255 : to;
-        const double by = exp2((double)(is - (int32_t)i) / 16);
-        double size = 0;
-        for (uint32_t c = 0; c < COLUMNS; c++)
-            size = fmax(size, fabs((double)after[i][c]));
-        check(size > 0, "a row of zeros", i, size);
-        for (uint32_t c = 0; c < COLUMNS; c++) {
-            const double error = fabs((double)after[i][c] - by * (double)before[i][c]) / size;
-            check(error < 1e-3, "a weight of another factor", i, error);
-        }
+        check_row(i, exp2((double)(is - (int32_t)i) / 16), before[i], after[i]);
     }
     free(blob);
     return failures ? 1 : 0;
