@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SIZES = 3, MOST = 1 << 22, WINDOWS = 10 };
+enum { SIZES = 3, MOST = 1 << 22 };
 
 static int failures;
 
@@ -59,7 +59,7 @@ static struct xq_result compress(const char *in, const char *folder, double bits
 
 int main(int argc, char **argv)
 {
-    static char bytes[2][MOST];
+    static char bytes[3][MOST];
     char folder[] = "/tmp/bitloom-rounds-XXXXXX", work[64];
     const struct xq_blas *blas;
     if (argc < 2)
@@ -71,9 +71,10 @@ int main(int argc, char **argv)
     if (!mkdtemp(folder))
         return 1;
     snprintf(work, sizeof work, "%s/work", folder);
-    uint32_t second = 0, tuned = 0;
+    uint32_t second = 0, tuned = 0, refused = 0;
     for (uint32_t i = 0; i < SIZES; i++) {
         const double bits = 2 + i;
+        const uint32_t windows = i ? 10 : 2; /* two are a single step: too long a one at 2 bits */
         size_t n[2];
         const struct xq_result once = compress(argv[1], folder, bits, 1, 0, 2, NULL, bytes[0], &n[0]);
         const struct xq_result twice = compress(argv[1], folder, bits, 2, 0, 2, work, bytes[0], &n[0]);
@@ -83,17 +84,19 @@ int main(int argc, char **argv)
         check((double)twice.bytes <= bits * (double)twice.parameters / 8 && twice.bytes == n[0], "bytes", (double)twice.bytes);
         check(n[0] == n[1] && memcmp(bytes[0], bytes[1], n[0]) == 0 && again.round == twice.round, "the same file without a work folder and with other threads", bits);
         second += twice.round == 2;
-        const struct xq_result with = compress(argv[1], folder, bits, 2, WINDOWS, 2, work, bytes[0], &n[0]);
-        const struct xq_result same = compress(argv[1], folder, bits, 2, WINDOWS, 3, NULL, bytes[1], &n[1]);
+        const struct xq_result with = compress(argv[1], folder, bits, 2, windows, 2, work, bytes[2], &n[0]);
+        const struct xq_result same = compress(argv[1], folder, bits, 2, windows, 3, NULL, bytes[1], &n[1]);
         check(with.tuned != XQ_TUNE_NOT_TRIED && with.round == twice.round && with.bytes == twice.bytes, "tuning was tried, on the file of the better round", with.tuned);
         check(!(with.untuned_cost < twice.cost || with.untuned_cost > twice.cost), "what the file before tuning cost", with.untuned_cost);
         check(with.tuned == XQ_TUNE_KEPT ? with.cost < twice.cost : !(with.cost < twice.cost || with.cost > twice.cost), "what tuning is kept for", with.cost);
-        check(n[0] == n[1] && memcmp(bytes[0], bytes[1], n[0]) == 0 && same.tuned == with.tuned, "the same tuned file without a work folder and with other threads", bits);
+        check((memcmp(bytes[0], bytes[2], n[0]) != 0) == (with.tuned == XQ_TUNE_KEPT), "what is refused leaves no trace", bits);
+        check(n[0] == n[1] && memcmp(bytes[2], bytes[1], n[0]) == 0 && same.tuned == with.tuned, "the same tuned file without a work folder and with other threads", bits);
         printf("%g bits: %.4g, two rounds %.4g, tuned %.4g\n", bits, once.cost, twice.cost, with.cost);
         tuned += with.tuned == XQ_TUNE_KEPT;
+        refused += with.tuned == XQ_TUNE_NO_BETTER;
     }
     check(second > 0, "no second round was better", second);
-    check(tuned > 0, "tuning was never better", tuned);
+    check(tuned > 0 && refused > 0, "tuning was always better, or never", tuned);
     check(rmdir(folder) == 0, "the work folder is gone", 0);
     return failures ? 1 : 0;
 }

@@ -17,7 +17,7 @@ static bool is_compressible(const struct xq_job *job, const struct bl_node *n, c
     return t->n_dims == 2 && t->dims[0] >= 32 && t->dims[0] < UINT16_MAX && t->rows >= 32 && t->format != BL_FMT_NONE && t->format != BL_FMT_BX;
 }
 
-static uint32_t find_matrix(const struct xq_job *job, uint32_t tensor)
+uint32_t xq_matrix_of(const struct xq_job *job, uint32_t tensor)
 {
     for (uint32_t i = 0; i < job->n_matrices; i++)
         if (job->matrices[i].tensor == tensor)
@@ -48,7 +48,7 @@ static bl_status find_all(struct xq_job *job)
             const struct bl_tensor *t;
             if ((n->op == BL_NODE_LINEAR) != (pass == 0) || !is_compressible(job, n, &t))
                 continue;
-            const uint32_t known = find_matrix(job, n->weight.tensor);
+            const uint32_t known = xq_matrix_of(job, n->weight.tensor);
             const bool is_table = n->op == BL_NODE_EMBED || n->out == g->logits;
             if (known != BL_NO_ID) {
                 job->matrices[known].is_table |= is_table;
@@ -80,7 +80,7 @@ static void find_groups(struct xq_job *job)
         uint32_t at = g->values[n->in[0]].producer;
         while (g->nodes[at].op == BL_NODE_ROPE || g->nodes[at].op == BL_NODE_RMS_NORM || g->nodes[at].op == BL_NODE_LAYER_NORM || g->nodes[at].op == BL_NODE_BINARY)
             at = g->values[g->nodes[at].in[0]].producer;
-        const uint32_t m = g->nodes[at].op == BL_NODE_LINEAR ? find_matrix(job, g->nodes[at].weight.tensor) : BL_NO_ID;
+        const uint32_t m = g->nodes[at].op == BL_NODE_LINEAR ? xq_matrix_of(job, g->nodes[at].weight.tensor) : BL_NO_ID;
         if (m != BL_NO_ID && job->matrices[m].rows % rows == 0 && g->nodes[at].weight.first_row % rows == 0)
             job->matrices[m].group = rows;
     }

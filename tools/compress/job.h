@@ -41,6 +41,8 @@ struct xq_job {
  * embedding of tokens reads, in any format that kernels know but X-bit. Nothing is measured yet. */
 bl_status xq_job_open(struct xq_job *job, const char *path) BL_MUST_USE;
 void xq_job_close(struct xq_job *job);
+/* The matrix that a tensor of the file is; BL_NO_ID: none. */
+uint32_t xq_matrix_of(const struct xq_job *job, uint32_t tensor);
 /* Rows first .. first + n of a matrix as f32, in its order. */
 void xq_matrix_rows(const struct xq_job *job, const struct xq_matrix *matrix, uint32_t first, uint32_t n, float *out);
 #endif

@@ -64,14 +64,6 @@ static bl_status add_matrix(struct xq_run *w, uint32_t i)
     return BL_OK;
 }
 
-static bool is_matrix(const struct xq_run *w, uint32_t tensor)
-{
-    for (uint32_t i = 0; i < w->job.n_matrices; i++)
-        if (w->job.matrices[i].tensor == tensor)
-            return true;
-    return false;
-}
-
 /* The directory of the file to be: each input with the matrices that read it, so that one preparation serves them all; then what is copied. */
 static bl_status list_tensors(struct xq_run *w)
 {
@@ -94,7 +86,7 @@ static bl_status list_tensors(struct xq_run *w)
     }
     for (uint32_t t = 0; t < n_source; t++) {
         const struct bl_tensor *from = bl_model_file_tensor_at(w->job.file, t);
-        if (from->is_table || is_matrix(w, t))
+        if (from->is_table || xq_matrix_of(&w->job, t) != BL_NO_ID)
             continue;
         w->source_of_tensor[w->n_tensors] = t;
         w->matrix_of_tensor[w->n_tensors] = BL_NO_ID;

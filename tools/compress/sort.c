@@ -20,10 +20,8 @@ static bool is_read_once(const struct bl_graph *g, uint32_t value)
 
 static struct xq_matrix *matrix_of(const struct xq_job *job, uint32_t tensor)
 {
-    for (uint32_t i = 0; i < job->n_matrices; i++)
-        if (job->matrices[i].tensor == tensor)
-            return &job->matrices[i];
-    return NULL;
+    const uint32_t i = xq_matrix_of(job, tensor);
+    return i == BL_NO_ID ? NULL : &job->matrices[i];
 }
 
 static uint32_t readers_of_tensor(const struct bl_graph *g, uint32_t tensor)

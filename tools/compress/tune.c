@@ -33,14 +33,6 @@ struct tuning {
 
 /* ---- gains ---- */
 
-static uint32_t matrix_of(const struct xq_job *job, uint32_t tensor)
-{
-    for (uint32_t i = 0; i < job->n_matrices; i++)
-        if (job->matrices[i].tensor == tensor)
-            return i;
-    return BL_NO_ID;
-}
-
 static uint32_t find_gain(const struct xq_gains *gains, uint32_t tensor)
 {
     for (uint32_t i = 0; i < gains->n; i++)
@@ -52,7 +44,7 @@ static uint32_t find_gain(const struct xq_gains *gains, uint32_t tensor)
 /* Appends what a node's weight may be multiplied by, if it may and is not there yet. */
 static void add_gain(const struct xq_job *job, const struct bl_node *n, struct xq_gains *out)
 {
-    const uint32_t tensor = n->weight.tensor, matrix = tensor == BL_NO_ID ? BL_NO_ID : matrix_of(job, tensor);
+    const uint32_t tensor = n->weight.tensor, matrix = tensor == BL_NO_ID ? BL_NO_ID : xq_matrix_of(job, tensor);
     if (tensor == BL_NO_ID || find_gain(out, tensor) != BL_NO_ID)
         return;
     const struct bl_tensor *t = bl_model_file_tensor_at(job->file, tensor);
