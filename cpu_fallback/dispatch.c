@@ -11,7 +11,7 @@
 #endif
 
 /* One bit per level of any architecture, if the machine can run it; C needs none. */
-enum feature { IS_C = 0, IS_AVX2 = 1, IS_AVX512 = 2, IS_NEON = 4, IS_DOTPROD = 8, IS_SSE41 = 16, IS_VBMI = 32 };
+enum feature { IS_C = 0, IS_AVX2 = 1, IS_AVX512 = 2, IS_NEON = 4, IS_DOTPROD = 8, IS_SSE41 = 16, IS_VBMI = 32, IS_I8MM = 64 };
 
 static const struct level {
     const char *name, *text;
@@ -74,8 +74,10 @@ static uint32_t features(void)
 #elif defined(__aarch64__) && defined(__linux__)
 static uint32_t features(void)
 {
-    const unsigned long asimd = 1ul << 1, asimddp = 1ul << 20, found = getauxval(AT_HWCAP);
-    return (found & asimd ? IS_NEON : 0u) | ((found & (asimd | asimddp)) == (asimd | asimddp) ? IS_DOTPROD : 0u);
+    const unsigned long asimd = 1ul << 1, asimddp = 1ul << 20, i8mm_2 = 1ul << 13, found = getauxval(AT_HWCAP);
+    if (!(found & asimd))
+        return 0;
+    return IS_NEON | (found & asimddp ? IS_DOTPROD | (getauxval(AT_HWCAP2) & i8mm_2 ? IS_I8MM : 0u) : 0u);
 }
 #elif defined(__aarch64__)
 static uint32_t features(void)

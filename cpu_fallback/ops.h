@@ -54,9 +54,15 @@ typedef void (*bl_cpu_fn)(const struct bl_cpu_call *call, uint32_t first, uint32
 #else
 #define BL_CPU_LEVEL_DOTPROD(X)
 #endif
+#if defined(BL_CPU_WITH_I8MM)
+#define BL_CPU_LEVEL_I8MM(X) X(I8MM, i8mm, "Advanced SIMD + products of pairs of rows")
+#else
+#define BL_CPU_LEVEL_I8MM(X)
+#endif
 #define BL_CPU_LEVELS(X) \
     X(C, c, "plain C") \
-    BL_CPU_LEVEL_SSE41(X) BL_CPU_LEVEL_AVX2(X) BL_CPU_LEVEL_AVX512(X) BL_CPU_LEVEL_VBMI(X) BL_CPU_LEVEL_NEON(X) BL_CPU_LEVEL_DOTPROD(X)
+    BL_CPU_LEVEL_SSE41(X) BL_CPU_LEVEL_AVX2(X) BL_CPU_LEVEL_AVX512(X) BL_CPU_LEVEL_VBMI(X) BL_CPU_LEVEL_NEON(X) BL_CPU_LEVEL_DOTPROD(X) \
+    BL_CPU_LEVEL_I8MM(X)
 enum bl_cpu_level {
 #define BL_CPU_LEVEL_ENUM(NAME, name, text) BL_CPU_##NAME,
     BL_CPU_LEVELS(BL_CPU_LEVEL_ENUM)

@@ -1,8 +1,11 @@
-/* arm/dotprod.h: the vector helpers of level DOTPROD (ARMv8.2's sdot): those of NEON, with dot products of four bytes. */
+/* arm/dotprod.h: the vector helpers of level DOTPROD (ARMv8.2's sdot): those of NEON, with dot products of four bytes. The level above it takes
+ * all of this. */
 #ifndef BL_CPU_ARM_DOTPROD_H
 #define BL_CPU_ARM_DOTPROD_H
+#ifndef LEVEL_NAME
 #define LEVEL_NAME(name) bl_##name##_dotprod
 #define LEVEL_TABLE bl_cpu_table_dotprod
+#endif
 #define LEVEL_ONLY_DOTS
 #include "cpu_fallback/arm/neon.h"
 

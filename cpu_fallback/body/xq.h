@@ -174,7 +174,7 @@ static INLINE void xq_pair(uint32_t depth, const uint8_t *codes, const struct xq
     }
 }
 
-/* A block of 8 rows as signed or unsigned bytes, for many rows of activations: [plane][quad]. */
+/* A block of 8 rows as signed or unsigned bytes, for many rows of activations: [plane][quad]; two neighbours joined where levels have pairs. */
 struct xq_panel {
     vb w[2][8];
     vi m;
@@ -191,6 +191,21 @@ static INLINE void xq_unpack(uint32_t depth, const uint8_t *codes, const struct 
             for (int i = 0; i < 2; i++)
                 out->w[plane][q + 4 * i] = depth == 5 && !XQ_LOOKS_UP_SIGNS ? vb_signed(pair[i], xq_signs(codes + 128, q + 4 * i)) : pair[i];
         }
+    }
+#ifdef LEVEL_HAS_PAIRS
+    for (int q = 0; q < 8; q += 2)
+        vb_join_quads(out->w[0] + q);
+#endif
+}
+
+/* What every product of `stored` bytes has too much, off the sums of some tiles, for n planes of activations. */
+static INLINE void xq_subtract_offset(int each, int tiles, int n, const struct bl_q8_plane *const *a, vi (*isum)[XQ_ROWS])
+{
+#pragma GCC unroll 4
+    for (int r = 0; r < n; r++) {
+        const vi offset = vp_dot(vp_set1(each), a[r]->sum);
+        for (int t = 0; t < tiles; t++)
+            isum[t][r] = each ? vi_sub(isum[t][r], offset) : isum[t][r];
     }
 }
 
@@ -234,12 +249,28 @@ static INLINE void xq_dot(uint32_t depth, int tiles, int n, bool unpacked, const
             }
         }
     }
+    xq_subtract_offset(facts.offset, tiles, n, a, isum);
+}
+
+/* The same for one tile's panel and its n rows. */
+static INLINE void xq_dot_panel(uint32_t depth, int n, const struct xq_panel *p, const struct bl_q8_plane *const *a, vi isum[1][XQ_ROWS])
+{
+#ifdef LEVEL_HAS_PAIRS
+#pragma GCC unroll 2
+    for (int r = 0; r < n; r += 2) { /* a row that has no other is paired with itself */
+        const int second = r + 1 < n ? r + 1 : r;
+        vsum sum[2] = {vsum_zero(), vsum_zero()};
 #pragma GCC unroll 4
-    for (int r = 0; r < n; r++) {
-        const vi offset = vp_dot(vp_set1(facts.offset), a[r]->sum);
-        for (int t = 0; t < tiles; t++)
-            isum[t][r] = facts.offset ? vi_sub(isum[t][r], offset) : isum[t][r];
+        for (int q = 0; q < 8; q += 2)
+            vsum_add_pair(sum, p->w[0] + q, a[r]->q + 4 * q, a[second]->q + 4 * q);
+        vsum_split(sum);
+        isum[0][second] = vsum_times(sum[1], xq_facts_of(depth).factor);
+        isum[0][r] = vsum_times(sum[0], xq_facts_of(depth).factor);
     }
+    xq_subtract_offset(xq_facts_of(depth).offset, 1, n, a, isum);
+#else
+    xq_dot(depth, 1, n, true, NULL, NULL, p, a, isum);
+#endif
 }
 
 /* ---- one bit, one row of activations ---- */

@@ -201,14 +201,14 @@ static INLINE void xq_dot_rows(uint32_t depth, int n, bool grouped, const struct
         vi isum[1][XQ_ROWS];
         for (int r = 0; r < n; r++)
             a[r] = &x[(size_t)r * x_stride + i].coarse;
-        xq_dot(depth, 1, n, true, NULL, NULL, p + i, a, isum);
+        xq_dot_panel(depth, n, p + i, a, isum);
         for (int r = 0; r < n; r++) {
             const struct bl_q8_block *block = &x[(size_t)r * x_stride + i];
             acc[r] = xq_add_term(acc[r], vf_set1(block->d * unit), grouped, p[i].m, isum[0][r]);
             if (block->d > threshold[r]) {
                 const struct bl_q8_plane *fine = &block->fine;
                 vi fine_sum[1][XQ_ROWS];
-                xq_dot(depth, 1, 1, true, NULL, NULL, p + i, &fine, fine_sum);
+                xq_dot_panel(depth, 1, p + i, &fine, fine_sum);
                 acc[r] = xq_add_term(acc[r], vf_set1((block->d * BL_Q8_FINE) * unit), grouped, p[i].m, fine_sum[0][0]);
             }
         }
