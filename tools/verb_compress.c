@@ -53,6 +53,13 @@ static bool read_curve(const struct options *o, struct xq_target *targets, uint3
             return false;
         }
         snprintf(name, room, "%.*s-%.*s%s", (int)(strlen(o->output) - strlen(ending)), o->output, (int)length, s, ending);
+        for (uint32_t t = 0; t < *n; t++) {
+            if (targets[t].size == targets[*n].size) {
+                fprintf(stderr, "bitloom compress: --curve %.*s: given twice\n", (int)length, s);
+                free(name);
+                return false;
+            }
+        }
         targets[*n].bits_per_weight = 0;
         targets[(*n)++].out = name;
     }
@@ -134,7 +141,12 @@ int verb_compress(struct options *o)
         options.rounds = 1;
         options.tune_windows = 0;
     }
-    if ((o->size != NULL) + (o->bits_per_weight > 0) + (o->curve != NULL) + (o->max_kld > 0) + (options.method != XQ_METHOD_XQ) != 1) {
+    const int n_targets = (o->size != NULL) + (o->bits_per_weight > 0) + (o->curve != NULL) + (o->max_kld > 0);
+    if (options.method != XQ_METHOD_XQ && n_targets) {
+        fprintf(stderr, "bitloom compress: --method %s gives all weights the bits of --bits: --size, --bpw, --max-kld and --curve go with --method xq\n", o->method);
+        return EXIT_USAGE;
+    }
+    if (n_targets + (options.method != XQ_METHOD_XQ) != 1) {
         fprintf(stderr, "bitloom compress: give one of --size, --bpw, --max-kld and --curve, or --bits with --method gptq or rtn\n");
         return EXIT_USAGE;
     }

@@ -103,12 +103,34 @@ static uint32_t share_out(struct source *sources, uint32_t n, uint64_t wanted)
     return total;
 }
 
-bool xq_is_held(uint32_t window, uint32_t of)
+static uint64_t distance_of_held(uint64_t of, uint32_t every)
 {
-    return window % XQ_HELD_OUT == XQ_HELD_OUT / 2 || (of <= XQ_HELD_OUT / 2 && of > 1 && window == of - 1);
+    const uint64_t half = of / 2 < 3 ? 3 : of / 2;
+    return half < every ? half : every;
 }
 
-/* Windows of all sources in turn, every XQ_HELD_OUT-th to the held out ones. */
+bool xq_is_held(uint32_t window, uint32_t of, uint32_t every)
+{
+    const uint64_t distance = distance_of_held(of, every);
+    return window % distance == distance / 2;
+}
+
+static uint64_t held_of(uint64_t windows, uint32_t every)
+{
+    const uint64_t distance = distance_of_held(windows, every);
+    return (windows + distance - 1 - distance / 2) / distance;
+}
+
+uint64_t xq_windows_wanted(uint64_t tokens, uint32_t window, uint32_t every)
+{
+    const uint64_t windows = (tokens + window - 1) / window;
+    uint64_t all = windows + (windows + every - 2) / (every - 1);
+    while (all - held_of(all, every) < windows)
+        all++;
+    return tokens ? all : UINT32_MAX;
+}
+
+/* Windows of all sources in turn, some to the held out ones. */
 static void cut(const struct source *sources, uint32_t n, int32_t first, struct xq_calibration *c, uint32_t total)
 {
     const uint32_t body = c->window - (first >= 0);
@@ -118,7 +140,7 @@ static void cut(const struct source *sources, uint32_t n, int32_t first, struct 
             const struct source *s = &sources[i];
             if (round >= s->taken)
                 continue;
-            const bool is_held = xq_is_held(done, total);
+            const bool is_held = xq_is_held(done, total, XQ_HELD_OUT);
             int32_t *to = (is_held ? c->held + (size_t)c->n_held++ * c->window : c->train + (size_t)c->n_train++ * c->window);
             if (first >= 0)
                 *to++ = first;
@@ -153,7 +175,7 @@ static bl_status make_windows(const bl_tokenizer *tokenizer, struct source *sour
     }
     if (!all)
         BL_FAIL(BL_EINVAL, "the calibration text has %llu tokens, a window needs %u", (unsigned long long)longest, body);
-    const uint64_t windows = (tokens + c->window - 1) / c->window, wanted = tokens ? windows + (windows + XQ_HELD_OUT - 2) / (XQ_HELD_OUT - 1) : UINT32_MAX;
+    const uint64_t wanted = xq_windows_wanted(tokens, c->window, XQ_HELD_OUT);
     const uint32_t total = share_out(sources, n, wanted);
     c->is_short = tokens && total < wanted;
     c->train = malloc((size_t)total * c->window * sizeof *c->train);

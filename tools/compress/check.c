@@ -157,15 +157,15 @@ bl_status xq_check_room(const struct xq_run *w)
     const struct xq_options *o = w->options;
     const uint64_t ram = xq_network_least_bytes(&w->job, o->threads, true) + bl_model_file_bytes(w->job.file);
     if (o->ram && o->ram < ram && !o->state && !o->quiet)
-        fprintf(stderr, "--ram of %llu bytes cannot be held: learning takes at least %llu\n", (unsigned long long)o->ram, (unsigned long long)ram);
+        fprintf(stderr, "--ram of %llu bytes cannot be held: learning takes at least %llu, and will\n", (unsigned long long)o->ram, (unsigned long long)ram);
     uint64_t bytes = o->work && !o->dry_run ? xq_plan_work_bytes(w) : 0;
     for (uint32_t t = 0; t < o->n_targets; t++) {
         const uint64_t target = xq_plan_target(w, &o->targets[t]);
         if (target)
             BL_TRY(xq_plan_check(w, target));
         if (target > w->most && !o->quiet)
-            fprintf(stderr, "%s: a target of %llu bytes is above the largest that is possible, about %llu with 8 bits for all: it gets that\n", o->targets[t].out, (unsigned long long)target,
-                    (unsigned long long)w->most);
+            fprintf(stderr, "%s: a target of %llu bytes is above the largest that is possible, about %llu with 8 bits for all: it gets that (the original has %llu)\n", o->targets[t].out,
+                    (unsigned long long)target, (unsigned long long)w->most, (unsigned long long)bl_model_file_bytes(w->job.file));
         bytes += target && target < w->most ? target : w->most;
     }
     if (o->save_state) {

@@ -79,6 +79,8 @@ bl_status xq_read_text(struct xq_run *w)
     if (status == BL_OK && !o->quiet && w->text.is_short)
         fprintf(stderr, "the %s %llu tokens, %llu were asked for: %u windows of %u to learn from\n", o->questions ? "questions have" : o->n_calibration ? "calibration text has" : "built-in text has",
                 (unsigned long long)w->text.available, (unsigned long long)o->calibration_tokens, w->text.n_train, w->text.window);
+    if (status == BL_OK && !o->quiet && !o->questions && !o->n_calibration)
+        fprintf(stderr, "the built-in text is small and of one kind: with --calib and text like that the model is for, the result is better\n");
     if (status == BL_OK && !o->quiet && o->calibration_tokens && o->calibration_tokens < w->text.window)
         fprintf(stderr, "%llu tokens to learn from are less than a window: %u are\n", (unsigned long long)o->calibration_tokens, w->text.window);
     return status == BL_OK && w->state ? check_text(w) : status;

@@ -86,7 +86,7 @@ static void fill_window(const struct sheet *s, size_t *next, int32_t first, uint
 static bl_status make_windows(const struct sheet *s, int32_t first, uint64_t tokens, const char *path, struct xq_calibration *c)
 {
     const size_t most = s->n; /* every window takes a question at least */
-    const uint64_t wanted = tokens ? (tokens + c->window - 1) / c->window + 1 : UINT32_MAX;
+    const uint64_t wanted = xq_windows_wanted(tokens, c->window, XQ_HELD_QUESTIONS);
     int32_t *all = malloc(most * c->window * sizeof *all);
     uint8_t *counts = malloc(most * c->window);
     c->train = malloc(most * c->window * sizeof *all);
@@ -100,7 +100,7 @@ static bl_status make_windows(const struct sheet *s, int32_t first, uint64_t tok
     c->available = s->starts[s->n];
     c->is_short = tokens && n < wanted;
     for (uint32_t i = 0; good && i < n; i++) {
-        const bool is_held = xq_is_held(i, n);
+        const bool is_held = xq_is_held(i, n, XQ_HELD_QUESTIONS);
         const size_t to = (size_t)(is_held ? c->n_held++ : c->n_train++) * c->window, from = (size_t)i * c->window;
         memcpy((is_held ? c->held : c->train) + to, all + from, c->window * sizeof *all);
         memcpy((is_held ? c->held_counts : c->train_counts) + to, counts + from, c->window);

@@ -37,6 +37,7 @@ bl_status xq_write_report(struct xq_run *w, const struct xq_target *target, cons
     const struct xq_options *o = w->options;
     const bool is_xq = o->method == XQ_METHOD_XQ;
     const double judged = r->is_judged ? 1 : (double)NAN, expected = is_xq ? r->expected_loss : (double)NAN;
+    static const char *const tuned[] = {[XQ_TUNE_NOT_TRIED] = "not tried", [XQ_TUNE_KEPT] = "yes", [XQ_TUNE_NO_BETTER] = "no better"};
     char hash[65];
     if (!w->input_hash[0])
         xq_sha256(bl_model_file_data(w->job.file), bl_model_file_bytes(w->job.file), w->input_hash);
@@ -54,10 +55,11 @@ bl_status xq_write_report(struct xq_run *w, const struct xq_target *target, cons
         {"same_top", "same top token", "share of the tokens for which both say the same next token is the most probable", REAL, .number = judged * r->same_top},
         {"held_tokens", "tokens judged on", "held out: never learned from", WHOLE, .number = judged * (double)r->held_tokens},
         {"held_windows", "windows judged on", NULL, WHOLE, .number = judged * r->held_windows},
-        {"cost", "cost of the objective", "on the text held out, nats per token: what --objective says is to stay small, so that 0 is as good as the original", REAL, .number = judged * r->cost},
+        {"cost", "cost of the objective", "on the text held out, nats per token: what --objective says is to stay small, so that 0 is as good as the original, and less is better", REAL, .number = judged * r->cost},
         {"first_cost", "cost with the first allocation", "the second round gave bits by what rounding had lost in the first, and was better", REAL, .number = r->round == 2 ? r->first_cost : (double)NAN},
         {"untuned_cost", "cost before tuning", "with the norms of the original and the scales of rows as rounded", REAL, .number = r->tuned != XQ_TUNE_NOT_TRIED ? r->untuned_cost : (double)NAN},
-        {"tuned", "tuned", "norms and scales of rows are trained: the cost was lower with them", FLAG, .number = r->tuned == XQ_TUNE_KEPT},
+        {"tuned", "tuned", "yes: norms and scales of rows are trained, the cost was lower with them; no better: it was not, they are as they were; not tried: by --quick, the method, or too little text", TEXT,
+         .text = tuned[r->tuned]},
         {"allocation_round", "round of allocation", "which of at most two this file is from", WHOLE, .number = given(r->round)},
         {"expected_loss", "loss expected by the allocation", "nats per token, by the second-order model with which bits are shared out", REAL, .number = expected},
         {"rounded_loss", "loss after rounding", "the same model's for the weights as they became: near the expected one if the model holds", REAL, .number = r->loss},
