@@ -38,7 +38,14 @@ static int refuse_size(const char *option, const char *text)
     return EXIT_USAGE;
 }
 
-/* -o OUT.gguf --curve 40MB,60MB: OUT-40MB.gguf and OUT-60MB.gguf. */
+/* Those of a curve. */
+static void free_names(struct xq_target *targets, uint32_t n)
+{
+    for (uint32_t t = 0; t < n; t++)
+        free((char *)(uintptr_t)targets[t].out);
+}
+
+/* -o OUT.gguf --curve 40MB,60MB: OUT-40MB.gguf and OUT-60MB.gguf, freed by the caller; none where it fails. */
 static bool read_curve(const struct options *o, struct xq_target *targets, uint32_t *n)
 {
     const char *dot = strrchr(o->output, '.'), *ending = dot && !strchr(dot, '/') ? dot : "";
@@ -49,6 +56,7 @@ static bool read_curve(const struct options *o, struct xq_target *targets, uint3
         char *name = malloc(room);
         if (*n == MOST_TARGETS || length > 32 || !name || !read_size(s, length, &targets[*n].size)) {
             free(name);
+            free_names(targets, *n);
             (void)refuse_size("--curve", s);
             return false;
         }
@@ -57,6 +65,7 @@ static bool read_curve(const struct options *o, struct xq_target *targets, uint3
             if (targets[t].size == targets[*n].size) {
                 fprintf(stderr, "bitloom compress: --curve %.*s: given twice\n", (int)length, s);
                 free(name);
+                free_names(targets, *n);
                 return false;
             }
         }
@@ -201,10 +210,7 @@ int verb_compress(struct options *o)
         status = print_results(o, &options, results);
     free(picture);
     free(work);
-    if (status != BL_OK)
-        return report_error();
-    for (uint32_t t = 0; t < options.n_targets; t++)
-        if (targets[t].out != o->output)
-            free((char *)(uintptr_t)targets[t].out);
-    return finish_stdout(EXIT_OK);
+    if (o->curve)
+        free_names(targets, options.n_targets);
+    return status == BL_OK ? finish_stdout(EXIT_OK) : report_error();
 }
