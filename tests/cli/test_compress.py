@@ -270,6 +270,7 @@ class Compress(unittest.TestCase):
         self.assertIn('tokens of one window: too few to know the error', self.line)
         self.assertNotIn('+/-', self.line)
         self.assertIsNone(json.loads(read(one + '.report.json'))['figures']['kl_error'])
+        self.assertEqual(json.loads(read(self.made('mini', 'short.gguf', '--size', '20KB', '--quick') + '.report.json'))['figures']['tuned'], 'not tried')
         self.made('mini', 'short.gguf', '--curve', '20KB,21KB', *few)
         self.assertNotIn('+/-', self.line)
         self.assertEqual(run('compress', model, '-q', *size, '--calib-tokens', '12000')[1].count(b'+/-'), 1)
